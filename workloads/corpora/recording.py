@@ -1,0 +1,30 @@
+"""A recording: one clip of signing as a corpus describes it, before it becomes a row of a shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One clip as its corpus describes it; heavy parts may be left on disk (`path`) for the shard writer to read.
+
+    keypoints: float array (T, K, 3): x, y in pixels of a width × height frame, confidence; or None.
+    path: keypoint file, video or frame folder that `workloads.preprocess` reads where `keypoints` is None.
+    glosses: the sentence's glosses in order (continuous signing), or None where there is no annotation. label: the class of an isolated sign.
+    """
+
+    name: str
+    split: str
+    signer: str = ""
+    keypoints: np.ndarray | None = None
+    path: Path | None = None
+    glosses: tuple[str, ...] | None = None
+    label: str | None = None
+    text: str | None = None
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
