@@ -1,0 +1,102 @@
+"""Reading published pickles without running what they may contain.
+
+The published corpora and vocabularies are plain `pickle.dump` output: dicts of numbers, strings and torch tensors, which appear as
+`torch._utils._rebuild_tensor_v2` over `torch.storage._load_from_bytes` (mska.md, section 1). Only the functions of `_ALLOWED` can be
+called by such a file, each through a stand-in of ours that checks its arguments; every other global is refused by its name.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.errors import CorpusError
+
+
+def load_pickle(path: Path) -> Any:
+    """The object in a pickle file that holds plain containers, numbers, strings, torch tensors or numpy arrays.
+
+    Errors: CorpusError naming the file where it is missing, truncated, or refers to anything else (named as `module.name`).
+    """
+    try:
+        with path.open("rb") as file:
+            return _RestrictedUnpickler(file).load()
+    except OSError as error:
+        raise CorpusError(f"{path}: can't be read ({error.strerror or error})") from None
+    except CorpusError as error:
+        raise CorpusError(f"{path}: {error}") from None
+    except (pickle.UnpicklingError, EOFError, OverflowError, ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise CorpusError(f"{path}: not a readable pickle, truncated or damaged ({type(error).__name__}: {reason})") from None
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise CorpusError(
+                f"refers to {module}.{name}, which is not loaded: only plain containers, numbers, strings and tensors are read from pickles"
+            ) from None
+
+
+def _storage_from_bytes(data: bytes) -> Any:
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _rebuild_tensor(storage: Any, offset: int, size: Sequence[int], stride: Sequence[int], *_unused: Any) -> torch.Tensor:
+    """A view of `storage`; torch itself would enlarge a storage that the view exceeds, with whatever memory holds."""
+    extent = 0 if 0 in size else offset + 1 + sum((count - 1) * step for count, step in zip(size, stride, strict=True))
+    if min((offset, *size, *stride)) < 0 or extent * storage.dtype.itemsize > storage._untyped_storage.nbytes():
+        raise ValueError(f"a tensor of shape {tuple(size)} exceeds its storage")
+    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage, offset, tuple(size), tuple(stride))
+
+
+def _rebuild_array(subtype: Any, _shape: Any, _typecode: Any) -> np.ndarray:
+    if subtype is not np.ndarray:
+        raise ValueError("a numpy array of another class")
+    return np.ndarray((0,), dtype=np.uint8)
+
+
+def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    return np.frombuffer(buffer, dtype=_numeric(dtype)).reshape(shape, order=order)
+
+
+def _numpy_scalar(dtype: Any, data: bytes = b"") -> Any:
+    return np.frombuffer(data, dtype=_numeric(dtype), count=1)[0]
+
+
+def _numeric(dtype: Any) -> np.dtype:
+    if np.dtype(dtype).kind not in "biuf":
+        raise ValueError(f"numpy data of type {dtype}")
+    return np.dtype(dtype)
+
+
+def _numpy_dtype(code: str, *_flags: Any) -> np.dtype:
+    return _numeric(np.dtype(code))
+
+
+def _latin1(text: str, _encoding: str) -> bytes:
+    """How protocols 0 to 2 write bytes."""
+    return text.encode("latin1")
+
+
+_NUMPY_MODULES = ("numpy.core", "numpy._core")  # NumPy 1 and 2
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): _numpy_dtype,
+    ("_codecs", "encode"): _latin1,
+    **{(f"{module}.multiarray", "_reconstruct"): _rebuild_array for module in _NUMPY_MODULES},
+    **{(f"{module}.multiarray", "scalar"): _numpy_scalar for module in _NUMPY_MODULES},
+    **{(f"{module}.numeric", "_frombuffer"): _array_from_buffer for module in _NUMPY_MODULES},
+}
