@@ -1,0 +1,60 @@
+"""Options of the synthetic corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from models.errors import CorpusError
+from workloads.corpora.synthetic.lexicon import LEXICON
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticOptions:
+    """What to generate. The strengths (`style`, `variation`, `noise`, `dropout`) are 1 by default; 0 switches the effect off, 2 doubles it.
+
+    glosses: how many of the lexicon are used, from its head (the first two dozen are the easiest to tell apart).
+    num_signers: signers of train, dev and test; one more signs `signer_independent`. The last `num_left_handed` of them sign left-handed.
+    sign_seconds: mean duration of one sign without the transitions, which take about as long again.
+    style: how far signers differ in proportions, position, tempo and amplitude. variation: how far two tokens of one sign by one signer differ.
+    noise: jitter and drift of the tracked points. dropout: points and hands that the tracker loses for a few frames.
+    width, height: size of the picture in pixels.
+
+    Raises CorpusError where an option is out of range.
+    """
+
+    seed: int = 0
+    glosses: int = len(LEXICON)
+    num_train: int = 400
+    num_dev: int = 50
+    num_test: int = 50
+    num_signer_independent: int = 50
+    num_signers: int = 4
+    num_left_handed: int = 0
+    min_glosses: int = 2
+    max_glosses: int = 6
+    fps: float = 25.0
+    sign_seconds: float = 0.5
+    style: float = 1.0
+    variation: float = 1.0
+    noise: float = 1.0
+    dropout: float = 1.0
+    width: int = 210
+    height: int = 260
+
+    def __post_init__(self) -> None:
+        largest = {"glosses": len(LEXICON), "num_left_handed": self.num_signers}
+        smallest = {"glosses": 2, "num_train": 1, "num_signers": 1, "min_glosses": 1, "max_glosses": self.min_glosses, "width": 16, "height": 16}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, high = smallest.get(field.name, 0), largest.get(field.name, float("inf"))
+            if not low <= value <= high:
+                raise CorpusError(
+                    f"synthetic corpus: {field.name} is {value}, but must be at least {low}{f' and at most {high}' if field.name in largest else ''}"
+                )
+        if not (1 <= self.fps <= 240 and 0.1 <= self.sign_seconds <= 10):
+            raise CorpusError(f"synthetic corpus: fps must lie in 1..240 and sign_seconds in 0.1..10, not {self.fps} and {self.sign_seconds}")
+
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """Split → number of its sentences, in the order in which they are generated."""
+        return {"train": self.num_train, "dev": self.num_dev, "test": self.num_test, "signer_independent": self.num_signer_independent}
