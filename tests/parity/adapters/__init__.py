@@ -6,4 +6,9 @@ write its module here and add its line. Modules are imported when a file of thei
 
 from __future__ import annotations
 
-ADAPTERS: dict[str, str] = {}
+ADAPTERS: dict[str, str] = {
+    "mska_collate": "tests.parity.adapters.mska_collate",
+    "mska_ctc_decode": "tests.parity.adapters.mska_ctc_decode",
+    "mska_slr": "tests.parity.adapters.mska_slr",
+    "visual_head_training": "tests.parity.adapters.visual_head_training",
+}

@@ -1,0 +1,50 @@
+"""What travels into a network and what comes out: `Batch` and `Heads`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Clips padded to one length.
+
+    keypoints: (B, T, K, 3) float32: x, y in pixels of the source frame, confidence; beyond a clip's length its last frame repeats.
+    frame_sizes: (B, 2) float32, width and height of each clip's frame in pixels. lengths: (B,) int64, frames of each clip.
+    rotations: (B,) float32, the augmentation's angle in radians, applied after normalisation (zeros in evaluation).
+    targets: (B, L) int64 gloss ids padded with the vocabulary's pad id, and target_lengths (B,); both None where there is no annotation.
+    """
+
+    names: tuple[str, ...]
+    keypoints: Tensor
+    frame_sizes: Tensor
+    lengths: Tensor
+    rotations: Tensor
+    targets: Tensor | None = None
+    target_lengths: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch with its tensors on `device`."""
+        moved = {key: value.to(device, non_blocking=True) for key, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """What a continuous recogniser answers: for each head gloss logits over time.
+
+    logits: head → (B, S, V) float; lengths: (B,) int64 valid steps of each clip; features: head → (B, S, D), the input of its classifier.
+    """
+
+    logits: Mapping[str, Tensor]
+    lengths: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def valid_steps(lengths_B: Tensor, num_steps: int) -> Tensor:
+    """Mask (B, S) that is true on the first `lengths_B[i]` of `num_steps` steps."""
+    return torch.arange(num_steps, device=lengths_B.device)[None, :] < lengths_B[:, None]

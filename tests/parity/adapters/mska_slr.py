@@ -1,0 +1,146 @@
+"""Kind `mska_slr`: the recognition network, its losses, and one step in training mode in float64 with gradients."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.batch import Heads
+from models.losses.ctc import recognition_losses
+from models.mska import published
+from models.mska.config import BlockShape, HeadOptions, MskaOptions
+from models.mska.network import Mska, concatenated, ensemble_logits
+from models.published.loading import renamed
+from tests.parity import formula
+from tests.parity.case import Case
+from tests.parity.comparison import Report
+from tests.parity.weights import published_state
+
+
+def run(case: Case, report: Report) -> None:
+    network = build(case)
+    inputs = make_inputs(case)
+    report.compare_all("expected", evaluate(network, inputs), case["expected"])
+    with torch.no_grad():
+        heads = network.eval().recognise(inputs["keypoints"], inputs["lengths"], masked=False)
+    report.compare_all("losses", losses(heads, inputs), case["losses"])
+    if training := case.get("train_mode_no_dropout"):
+        compare_training(network, inputs, training, report)
+
+
+def build(case: Case) -> Mska:
+    """The network of the case's configuration with the formula's weights, loaded as a published checkpoint is."""
+    config = case.config
+    head = config["heads"]["fuse"]
+    options = MskaOptions(
+        blocks=tuple(BlockShape(*row) for row in config["net"]),
+        num_subsets=config["num_subset"],
+        max_frames=config["num_frame"],
+        attention_dropout=config["attention_dropout"],
+        head=HeadOptions(hidden_size=head["hidden_size"], ff_size=head["ff_size"], ff_kernels=tuple(head["ff_kernelsize"]), position=head["pe"]),
+        **{stream: tuple(config[stream]) for stream in ("left", "right", "face", "body")},
+    )
+    network = Mska(options, config["num_classes"])
+    tables = published.tables(network)
+    published.load(network, published_state(case, constant=lambda name, shape: tables[name].reshape(shape)))
+    return network
+
+
+def make_inputs(case: Case) -> dict[str, Tensor]:
+    """Keypoints (B, T, K, 3) and targets by the case's recipe; the clips' last frames repeat."""
+    inputs, seed = case["inputs"], case.seed
+    how = inputs["keypoint"]["how"]
+    scale, low, high = map(float, _numbers(how, r"clip\(([\d.]+)\*raw, ([-\d.]+), ([-\d.]+)\)"))
+    offset, spread, least, most = map(float, _numbers(how, r"clip\(([\d.]+) \+ ([\d.]+)\*raw, ([-\d.]+), ([-\d.]+)\)"))
+    raw = formula.array("keypoint", tuple(inputs["keypoint"]["shape"]), seed)
+    raw[:, :2] = np.clip(scale * raw[:, :2], low, high)
+    raw[:, 2:] = np.clip(offset + spread * raw[:, 2:], least, most)
+    for clip, length in zip(raw, inputs["src_length"], strict=True):
+        clip[:, length:] = clip[:, length - 1 : length]
+    return {
+        "keypoints": torch.from_numpy(raw).permute(0, 2, 3, 1).contiguous(),
+        "lengths": torch.tensor(inputs["src_length"]),
+        "targets": torch.tensor(inputs["gloss_labels"]["value"]),
+        "target_lengths": torch.tensor(inputs["gls_lengths"]),
+    }
+
+
+def _numbers(text: str, pattern: str) -> tuple[str, ...]:
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError(f"the recipe {text!r} lacks {pattern!r}")
+    return match.groups()
+
+
+def evaluate(network: Mska, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every intermediate and output of the published form, by its published name."""
+    seen: dict[str, Tensor] = {}
+    hooks = [module.register_forward_hook(_keep(seen, name)) for name, module in _watched(network)]
+    network.eval()
+    with torch.no_grad():
+        heads = network.recognise(inputs["keypoints"], inputs["lengths"], masked=False)
+    for hook in hooks:
+        hook.remove()
+    streams = {name: seen.pop(name) for name in network.streams}
+    features = concatenated(streams)
+    seen |= {f"backbone_out.{name if name in ('fuse', 'body') else name + '_cat'}": value for name, value in features.items()}
+    seen |= {f"{name}_gloss_feature": value for name, value in heads.features.items()}
+    return seen | outputs(heads)
+
+
+def outputs(heads: Heads) -> dict[str, Tensor]:
+    ensemble = ensemble_logits(heads)
+    logits = {f"{name}_gloss_logits": value for name, value in heads.logits.items()}
+    return logits | {"ensemble_last_gloss_logits": ensemble, "ensemble_last_gloss_probabilities": ensemble.softmax(-1)}
+
+
+def _watched(network: Mska) -> list[tuple[str, nn.Module]]:
+    watched: list[tuple[str, nn.Module]] = []
+    for name, stream in network.streams.items():
+        watched += [(name, stream), (f"visual_backbone_keypoint.{name}_input_map", stream.input_norm)]
+        watched += [(f"visual_backbone_keypoint.{name}_graph_layers.{index}", block) for index, block in enumerate(stream.blocks)]
+    return watched
+
+
+def _keep(seen: dict[str, Tensor], name: str) -> Any:
+    def hook(module: nn.Module, _: Any, output: Tensor) -> None:
+        if name.startswith("visual_backbone"):  # (B·J, C, T) as the published (B, C, T, J)
+            joints = _joints(name, module)
+            output = output.view(-1, joints, *output.shape[1:]).permute(0, 2, 3, 1)
+        seen[name] = output
+
+    return hook
+
+
+def _joints(name: str, module: nn.Module) -> int:
+    return {"left": 27, "right": 27, "face": 26, "body": 79}[name.split(".")[1].split("_")[0]]
+
+
+def losses(heads: Heads, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The case's loss terms by their published names; the published total of recognition includes distillation."""
+    terms = recognition_losses(heads, inputs["targets"], inputs["target_lengths"])
+    named = {f"recognition_loss_{name}": terms[f"ctc_{name}"] for name in heads.logits}
+    named |= {f"{name}_distill_loss": terms[f"distil_{name}"] for name in heads.logits}
+    total = torch.stack(list(terms.values())).sum()
+    return named | {"recognition_loss": total, "total_loss": total}
+
+
+def compare_training(network: Mska, inputs: dict[str, Tensor], expected: dict[str, Any], report: Report) -> None:
+    """One forward and backward in training mode, float64, without dropout."""
+    network.double().train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    heads = network.recognise(inputs["keypoints"].double(), inputs["lengths"], masked=False)
+    terms = losses(heads, inputs)
+    terms["total_loss"].backward()
+    ours = {published.PREFIX + renamed(name, published.RENAMES): value for name, value in network.named_parameters()}
+    buffers = {published.PREFIX + renamed(name, published.RENAMES): value for name, value in network.named_buffers()}
+    shapes = {name: record["shape"] for name, record in expected["gradients"].items()}
+    gradients = {name: ours[name].grad.reshape(shape) for name, shape in shapes.items()}
+    result = {"losses": terms, "outputs": outputs(heads), "gradients": gradients, "buffers": buffers}
+    report.compare_all("train_mode_no_dropout", result, expected)
