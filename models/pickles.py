@@ -74,9 +74,10 @@ def _numpy_scalar(dtype: Any, data: bytes = b"") -> Any:
 
 
 def _numeric(dtype: Any) -> np.dtype:
-    if np.dtype(dtype).kind not in "biuf":
+    numeric: np.dtype = np.dtype(dtype)
+    if numeric.kind not in "biuf":
         raise ValueError(f"numpy data of type {dtype}")
-    return np.dtype(dtype)
+    return numeric
 
 
 def _numpy_dtype(code: str, *_flags: Any) -> np.dtype:
