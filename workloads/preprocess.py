@@ -1,0 +1,234 @@
+"""Turn a corpus into shards: `python workloads/preprocess.py --corpus phoenix2014t --source DIR --out SHARDS`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from models.errors import CorpusError, ShardError
+from models.published.vocabularies import import_vocabulary
+from models.vocabulary import Vocabulary, build_vocabulary
+from workloads.corpora import CORPORA
+from workloads.corpora.corpus import Corpus, file_digest
+from workloads.entry import run_entry_point
+from workloads.part_runners import RunParts, in_this_process, with_ray
+from workloads.shard_writer import (
+    REJECTED_FILE,
+    REPORT_FILE,
+    ROWS_PER_SHARD,
+    STAGING,
+    PartSummary,
+    clear,
+    finish,
+    place_shards,
+    write_json,
+    write_part,
+    write_rejections,
+)
+from workloads.shards import CORPUS_FILE, FORMAT, CorpusFile, ShardSet, corpus_checksum, read_corpus_file
+from workloads.validation import ClipFacts, report_table, split_counts, validation_report
+
+BUILT = "built from the train split"
+LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessOptions:
+    """What to make. settings: the corpus's own options. lower_case: None takes the corpus's. num_keypoints: points per frame that a recording must have."""
+
+    corpus: str
+    out: Path
+    source: Path | None = None
+    vocabulary: Path | None = None
+    lower_case: bool | None = None
+    num_keypoints: int = 133
+    settings: Mapping[str, str] = field(default_factory=dict)
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The shards; the report and rejections of this run, or None where the shards were up to date and nothing was written."""
+
+    shards: ShardSet
+    corpus: Corpus
+    report: dict[str, Any] | None
+
+
+def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) -> Outcome:
+    """Write the shards of a corpus, unless `options.out` holds them already.
+
+    `run_parts` says where the work is done (None: Ray where one is running or the work is worth it, else this process); the bytes are the same.
+    Errors: CorpusError for an unreadable corpus or a folder of other things, VocabularyError for the vocabulary file,
+    ShardError where `out` holds shards made otherwise and `force` isn't set.
+    """
+    corpus = CORPORA[options.corpus](options.source, options.settings)
+    vocabulary_file = options.vocabulary or corpus.vocabulary
+    lower_case = corpus.lower_case if options.lower_case is None else options.lower_case
+    vocabulary = import_vocabulary(vocabulary_file, lower_case) if vocabulary_file else None
+    record = _options_record(options, corpus, vocabulary_file, lower_case)
+    if _up_to_date(options, record):
+        return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
+    summaries = _write_parts(options, corpus, run_parts or _default_runner(corpus))
+    clips = [clip for summary in summaries for clip in summary.clips]
+    rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
+    write_rejections(options.out, rejections)
+    if not clips:
+        first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
+        raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
+    vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
+    report = validation_report(clips, rejections, vocabulary)
+    write_json(options.out / REPORT_FILE, report)
+    files = place_shards(options.out, summaries)
+    finish(
+        options.out,
+        CorpusFile(
+            format=FORMAT,
+            corpus=corpus.name,
+            licence=corpus.licence,
+            num_keypoints=options.num_keypoints,
+            splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
+            vocabulary=vocabulary.to_dict(),
+            vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT,
+            labels=tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"})),
+            files=files,
+            checksum=corpus_checksum(files, vocabulary.to_dict()),
+            options=record,
+        ),
+    )
+    return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=report)
+
+
+def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file: Path | None, lower_case: bool) -> dict[str, Any]:
+    """What the shards depend on; free of paths and times, so that equal corpora give equal files."""
+    return {
+        "corpus": options.corpus,
+        "source": corpus.fingerprint,
+        "vocabulary": file_digest(vocabulary_file) if vocabulary_file else None,
+        "lower_case": lower_case,
+        "num_keypoints": options.num_keypoints,
+        "recordings_per_shard": ROWS_PER_SHARD,
+        "settings": dict(options.settings),
+    }
+
+
+def _up_to_date(options: PreprocessOptions, record: Mapping[str, Any]) -> bool:
+    """Whether `out` holds exactly these shards, undamaged; ShardError where it holds others, which only `force` replaces."""
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise CorpusError(f"{out} is a file: --out must be a folder")
+    finished = (out / CORPUS_FILE).exists()
+    if out.is_dir() and any(out.iterdir()) and not (finished or (out / STAGING).exists()):
+        raise CorpusError(f"{out} is not empty and holds no shards: choose another --out")
+    if not finished or options.force:
+        return False
+    made = read_corpus_file(out).options
+    different = [name for name, value in record.items() if made.get(name) != value]
+    if different:
+        raise ShardError(f"{out} holds shards made with other values of {', '.join(different)}: choose another --out, or rewrite them with --force")
+    try:
+        ShardSet.open(out)
+    except ShardError:
+        return False
+    return True
+
+
+def _default_runner(corpus: Corpus) -> RunParts:
+    much = sum(part.num_bytes for part in corpus.parts) > LITTLE_WORK_BYTES
+    return with_ray if os.environ.get("RAY_ADDRESS") or much else in_this_process
+
+
+def _write_parts(options: PreprocessOptions, corpus: Corpus, run_parts: RunParts) -> list[PartSummary]:
+    clear(options.out)
+    staging = options.out.resolve() / STAGING
+    staging.mkdir(parents=True)
+    write = partial(write_part, staging=staging, num_keypoints=options.num_keypoints)
+    finished = run_parts(write, corpus.parts)
+    terminal = Console(stderr=True)
+    numbered = dict(track(finished, description="shards", total=len(corpus.parts), console=terminal, disable=not terminal.is_terminal, transient=True))
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def _train_vocabulary(clips: Sequence[ClipFacts], lower_case: bool) -> Vocabulary:
+    return build_vocabulary((clip.glosses or () for clip in clips if clip.split == "train"), lower_case=lower_case)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    options, run_parts = _parsed(arguments)
+    console = Console(soft_wrap=True, highlight=False)
+    started = time.monotonic()
+    outcome = preprocess(options, run_parts)
+    for note in outcome.corpus.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if outcome.report is None:
+        console.print(f"{options.out} is up to date")
+        return
+    described = outcome.shards.corpus
+    console.print(report_table(outcome.report))
+    console.print(f"vocabulary: {len(outcome.shards.vocabulary):,} entries, {described.vocabulary_source}", markup=False)
+    for kind, count in outcome.report["rejected"]["kinds"].items():
+        console.print(f"rejected: {count:,} ({kind}), see {options.out / REJECTED_FILE}", markup=False)
+    if outcome.report["names_in_several_splits"]:
+        console.print(
+            f"warning: {len(outcome.report['names_in_several_splits']):,} names occur in several splits, see {options.out / REPORT_FILE}", markup=False
+        )
+    console.print(
+        f"{options.out}: {sum(split.recordings for split in described.splits.values()):,} recordings in {time.monotonic() - started:.1f} s", markup=False
+    )
+
+
+def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunParts | None]:
+    parser = argparse.ArgumentParser(prog="preprocess.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", required=True, choices=list(CORPORA), help="which reader takes the source")
+    parser.add_argument("--source", type=Path, help="folder of the corpus, or the manifest's file (.csv, .tsv, .jsonl, .parquet)")
+    parser.add_argument("--out", required=True, type=Path, help="folder of the shards; every node must see it")
+    parser.add_argument(
+        "--vocabulary", type=Path, help="gloss vocabulary: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the corpus's, else built from train)"
+    )
+    parser.add_argument("--keypoints", type=int, default=133, help="points per frame; recordings with another number are rejected (default: 133)")
+    parser.add_argument("--lower-case", action=argparse.BooleanOptionalAction, default=None, help="look glosses up in lower case (default: as the corpus does)")
+    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the corpus, such as glosses=20 of synthetic")
+    parser.add_argument("--force", action="store_true", help="write the shards again, whatever --out holds")
+    parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or tasks of Ray Data (auto: Ray for much work)")
+    parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")
+    given = parser.parse_args(arguments)
+    options = PreprocessOptions(
+        corpus=given.corpus,
+        out=given.out,
+        source=given.source,
+        vocabulary=given.vocabulary,
+        lower_case=given.lower_case,
+        num_keypoints=given.keypoints,
+        settings=_settings(given.set),
+        force=given.force,
+    )
+    return options, {"auto": None, "local": in_this_process, "ray": with_ray}[given.workers]
+
+
+def _settings(assignments: Sequence[str]) -> dict[str, str]:
+    settings = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise CorpusError(f"--set {assignment}: OPTION=VALUE is expected")
+        settings[name] = value
+    return settings
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

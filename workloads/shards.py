@@ -1,0 +1,275 @@
+"""Shards: a corpus as Parquet files that training streams, with `corpus.json` beside them.
+
+    OUT/<split>/part-00000.parquet ...   recordings, one row each, in row groups of ROW_GROUP_ROWS
+    OUT/rejected.jsonl                   recordings that were not taken: name, split, reason
+    OUT/report.json                      what the validation found
+    OUT/corpus.json                      counts, vocabulary, checksums; written last: without it the folder is not a shard set
+
+A row is `SCHEMA`; the points per frame, the channels (x, y in pixels, confidence) and the format version stand in each file's metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.errors import ShardError, VocabularyError
+from models.inputs.clip import Clip
+from models.vocabulary import Vocabulary
+
+FORMAT = 1
+CHANNELS = 3
+ROW_GROUP_ROWS = 16  # a reader holds one row group: about 3 MB of 150-frame clips
+CORPUS_FILE = "corpus.json"
+AGAIN = "run preprocess again"
+INDEX_COLUMNS = ("name", "signer", "gloss", "label", "n_frames")
+
+SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("signer", pa.string(), nullable=False),  # empty where unknown
+        pa.field("gloss", pa.list_(pa.string())),  # null: no gloss annotation
+        pa.field("label", pa.string()),  # class of an isolated sign
+        pa.field("text", pa.string()),  # spoken-language sentence
+        pa.field("fps", pa.float32()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("n_frames", pa.int32(), nullable=False),
+        pa.field("keypoints", pa.large_list(pa.float32())),  # T·K·3, frame by frame
+        pa.field("frames", pa.list_(pa.binary())),  # encoded pictures; null: keypoints only
+    ]
+)
+
+
+class SplitCounts(BaseModel):
+    """Counts of one split; frames are per recording."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    recordings: int
+    frames: int
+    frames_min: int
+    frames_median: float
+    frames_p95: float
+    frames_max: int
+    glosses: int
+    signers: int
+
+
+class ShardFile(BaseModel):
+    """One file of a shard set: its path in the folder is its key in `CorpusFile.files`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    recordings: int
+    bytes: int
+    sha256: str
+
+
+class CorpusFile(BaseModel):
+    """What `corpus.json` holds. checksum: over the files' checksums and the vocabulary. options: how the shards were made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: int
+    corpus: str
+    licence: str
+    num_keypoints: int
+    splits: dict[str, SplitCounts]
+    vocabulary: dict[str, Any]
+    vocabulary_source: str
+    labels: tuple[str, ...]
+    files: dict[str, ShardFile]
+    checksum: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexRow:
+    """The small columns of one recording."""
+
+    name: str
+    split: str
+    signer: str
+    n_frames: int
+    glosses: tuple[str, ...] | None
+    label: str | None
+
+    @property
+    def num_glosses(self) -> int:
+        return len(self.glosses or ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSet:
+    """A finished folder of shards; reading is lazy, one row group at a time."""
+
+    path: Path
+    corpus: CorpusFile
+
+    @classmethod
+    def open(cls, path: Path) -> ShardSet:
+        """Read `corpus.json` and check that each file is there in full size.
+
+        Errors: ShardError for a folder without a readable `corpus.json`, of a newer format, or with a missing or truncated shard.
+        """
+        path = Path(path)
+        shards = cls(path=path, corpus=read_corpus_file(path))
+        for name, file in shards.corpus.files.items():
+            found = (path / name).stat().st_size if (path / name).is_file() else None
+            if found != file.bytes:
+                state = "is missing" if found is None else f"has {found} bytes instead of {file.bytes}"
+                raise ShardError(f"{path / name} {state}: the shards are damaged; {AGAIN}")
+        return shards
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        try:
+            return Vocabulary.from_dict(self.corpus.vocabulary, where=str(self.path / CORPUS_FILE))
+        except VocabularyError as error:
+            raise ShardError(f"{error}; {AGAIN}") from None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self.corpus.splits)
+
+    @property
+    def num_keypoints(self) -> int:
+        return self.corpus.num_keypoints
+
+    @property
+    def checksum(self) -> str:
+        return self.corpus.checksum
+
+    def files(self, split: str) -> list[Path]:
+        """The Parquet files of a split, in order. Errors: ShardError naming the splits where there is none of this name."""
+        if split not in self.corpus.splits:
+            raise ShardError(f"{self.path} has no split {split!r}: its splits are {', '.join(self.splits)}")
+        return [self.path / name for name in self.corpus.files if name.startswith(f"{split}/")]
+
+    def index(self, split: str) -> list[IndexRow]:
+        """The small columns of a split's recordings, in the order of the shards; keypoints are not read."""
+        rows = []
+        for file in self.files(split):
+            with _shard_errors(file):
+                rows += pq.read_table(file, columns=list(INDEX_COLUMNS), use_threads=False).to_pylist()
+        return [_index_row(row, split) for row in rows]
+
+    def rows(self, split: str, names: Collection[str] | None = None) -> Iterator[Clip]:
+        """The clips of a split (those of `names`, where given) in the order of the shards, read in this process without Ray."""
+        wanted = None if names is None else frozenset(names)
+        for file in self.files(split):
+            for group in _row_groups(file, wanted):
+                yield from _clips(group, wanted)
+
+    def verify(self) -> None:
+        """Compare every checksum. Errors: ShardError naming the first file whose contents differ."""
+        for name, file in self.corpus.files.items():
+            with (self.path / name).open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != file.sha256:
+                raise ShardError(f"{self.path / name}: its contents differ from what preprocess wrote; {AGAIN} with --force")
+        if corpus_checksum(self.corpus.files, self.corpus.vocabulary) != self.corpus.checksum:
+            raise ShardError(f"{self.path / CORPUS_FILE}: its checksum doesn't fit its contents; {AGAIN} with --force")
+
+
+def read_corpus_file(path: Path) -> CorpusFile:
+    """`corpus.json` of a shard folder. Errors: ShardError as of `ShardSet.open`."""
+    file = path / CORPUS_FILE
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        state = f"has no {CORPUS_FILE}: preprocess was not finished: run it again" if path.is_dir() else f"no such folder of shards: {AGAIN} with --out"
+        raise ShardError(f"{path}: {state}") from None
+    except (OSError, ValueError) as error:
+        raise ShardError(f"{file}: can't be read ({error}): preprocess was not finished: run it again") from None
+    version = record.get("format") if isinstance(record, dict) else None
+    if isinstance(version, int) and version > FORMAT:
+        raise ShardError(f"{file}: shard format {version} is newer than {FORMAT}: upgrade signray, or {AGAIN} with this version")
+    try:
+        return CorpusFile.model_validate(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ShardError(f"{file}: not a description of shards ({'.'.join(map(str, first['loc']))}: {first['msg']}); {AGAIN}") from None
+
+
+def clip_from_row(row: Mapping[str, Any]) -> Clip:
+    """The clip of one row of a shard, as pyarrow (`to_pylist`), pandas or Ray Data (numpy) give it; its keypoints are a copy of its own."""
+    num_frames = int(row["n_frames"])
+    keypoints = np.array(row["keypoints"], dtype=np.float32).reshape(num_frames, -1, CHANNELS)
+    gloss = row["gloss"]
+    fps = row["fps"]
+    return Clip(
+        name=str(row["name"]),
+        keypoints=keypoints,
+        frame_size=(int(row["width"]), int(row["height"])),
+        glosses=None if _is_null(gloss) else tuple(str(entry) for entry in gloss),
+        label=_optional_text(row["label"]),
+        text=_optional_text(row["text"]),
+        signer=str(row["signer"]),
+        fps=None if _is_null(fps) else float(fps),
+    )
+
+
+def corpus_checksum(files: Mapping[str, ShardFile], vocabulary: Mapping[str, Any]) -> str:
+    """SHA-256 over the checksums of all files and over the vocabulary: equal for equal corpora."""
+    lines = [f"{file.sha256}  {name}" for name, file in sorted(files.items())]
+    lines.append(json.dumps(vocabulary, ensure_ascii=False, sort_keys=True))
+    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+
+
+def file_metadata(num_keypoints: int) -> dict[bytes, bytes]:
+    return {b"signray.shard": json.dumps({"format": FORMAT, "keypoints": num_keypoints, "channels": CHANNELS}).encode()}
+
+
+@contextmanager
+def _shard_errors(file: Path) -> Iterator[None]:
+    """Turns a failure to read `file` into a ShardError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{file}: truncated or damaged ({' '.join(str(error).split())[:100]}); {AGAIN} with --force") from None
+
+
+def _row_groups(file: Path, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
+    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        for number in range(parquet.num_row_groups):
+            if wanted is not None and wanted.isdisjoint(parquet.read_row_group(number, columns=["name"])["name"].to_pylist()):
+                continue
+            yield parquet.read_row_group(number, use_threads=False)
+
+
+def _clips(group: pa.Table, wanted: frozenset[str] | None) -> Iterator[Clip]:
+    keypoints = group["keypoints"]
+    for position, row in enumerate(group.drop_columns(["keypoints", "frames"]).to_pylist()):
+        if wanted is None or row["name"] in wanted:
+            yield clip_from_row({**row, "keypoints": keypoints[position].values.to_numpy(zero_copy_only=False)})
+
+
+def _index_row(row: dict[str, Any], split: str) -> IndexRow:
+    glosses = row["gloss"]
+    return IndexRow(
+        name=row["name"],
+        split=split,
+        signer=row["signer"],
+        n_frames=row["n_frames"],
+        glosses=None if glosses is None else tuple(glosses),
+        label=row["label"],
+    )
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if _is_null(value) else str(value)
