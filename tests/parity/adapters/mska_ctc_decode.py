@@ -27,9 +27,9 @@ def run(case: Case, report: Report) -> None:
 
 
 def _logits(case: Case) -> dict[str, NDArray[np.float32]]:
-    heads = {name: entry for name, entry in case.inputs.items() if isinstance(entry, dict) and "shape" in entry}
+    heads = {name: entry for name, entry in case.inputs.items() if isinstance(entry, Record) and "shape" in entry}
     logits = {name: _head_logits(entry, case.seed) for name, entry in heads.items()}
-    ensembles = [name for name, entry in case.inputs.items() if isinstance(entry, dict) and entry.get("how") == ENSEMBLE]
+    ensembles = [name for name, entry in case.inputs.items() if isinstance(entry, Record) and entry.get("how") == ENSEMBLE]
     return {**logits, **{name: _ensemble(list(logits.values())) for name in ensembles}}
 
 
