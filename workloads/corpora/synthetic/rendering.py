@@ -91,9 +91,8 @@ class _Painter:
         below = np.array([0.0, 0.7 * self.scale])
         neck = (left + right) / 2 - [0, 0.16 * self.scale]
         aside = np.array([0.16 * self.scale, 0.0])
-        outline = np.stack(
-            [neck + aside, left, left_hip + 0.12 * self.scale * np.array([1, 0]), left_hip + below, right_hip + below, right_hip, right, neck - aside]
-        )
+        hip = np.array([0.1 * self.scale, 0.0])
+        outline = np.stack([neck + aside, left, left_hip + hip, left_hip + hip + below, right_hip - hip + below, right_hip - hip, right, neck - aside])
         self._fill(picture, outline, self.signer.shirt)
         for shoulder in (left, right):
             self._disc(picture, shoulder, 0.14, self.signer.shirt)
