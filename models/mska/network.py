@@ -37,9 +37,11 @@ class Stream(nn.Module):
         x = keypoints_BKCT[:, self.points].reshape(B * self.num_joints, 3, T)
         x = self.input_norm(self.input.product(x), self.input.bias)
         for block in self.blocks:
+            assert isinstance(block, Block)
             x = block(x, frames)
             frames = frames.strided(block.stride)
-        return x.view(B, self.num_joints, x.shape[1], x.shape[2]).mean(1).transpose(1, 2)
+        pooled: Tensor = x.view(B, self.num_joints, x.shape[1], x.shape[2]).mean(1)
+        return pooled.transpose(1, 2)
 
 
 class Mska(nn.Module):

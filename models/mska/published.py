@@ -55,7 +55,7 @@ def load(network: Mska, state: Mapping[str, Tensor]) -> None:
     expected = network.options.head_inputs["fuse"]
     if width is not None and width.shape[1] * 4 == expected * 3:
         raise CheckpointError(
-            f"the fuse head reads {width.shape[1]} features: a checkpoint of an early revision (left, right, face without body), whose order this network doesn't have"
+            f"the fuse head reads {width.shape[1]} features: an early revision (left, right, face; no body), whose order this network doesn't have"
         )
     load_published(network, state, to_published=RENAMES, prefix=PREFIX, ignored=TABLES)
 
