@@ -1,0 +1,74 @@
+"""The MLflow model registry: a folder becomes a version of a named model; an alias names the version in use.
+
+`register_bundle` goes through the run's spool, so it survives a server that is away; `resolve` asks the registry at once.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from cluster.spool import Json
+
+_IDENTITY_TAG = "spool.record"
+_TIME_TAG = "spool.time"
+
+
+def create_version(client: Any, run_id: str, identity: str, content: Json) -> int:
+    """Create the version that a spooled record asks for, or find the one that an earlier sending made; returns its number."""
+    name = content["name"]
+    _ensure_model(client, name)
+    version = _find(client, name, run_id, identity)
+    if version is None:
+        tags = {**content["tags"], _IDENTITY_TAG: identity, _TIME_TAG: str(content["time"])}
+        version = client.create_model_version(name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags)
+    if content["alias"] and not _newer_holds(client, name, content["alias"], content["time"]):
+        client.set_registered_model_alias(name, content["alias"], version.version)
+    return int(version.version)
+
+
+def resolve(uri: str, *, tracking_uri: str, destination: Path | None = None) -> Path:
+    """Local folder of `models:/name@alias`, `models:/name/version` or `runs:/id/folder`; any other text is a local path.
+
+    Raises LookupError when the registry has no such model, ConnectionError when it doesn't answer.
+    """
+    if not uri.startswith(("models:/", "runs:/")):
+        return Path(uri)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    if destination is not None:
+        destination.mkdir(parents=True, exist_ok=True)
+    try:
+        return Path(download_artifacts(artifact_uri=uri, dst_path=None if destination is None else str(destination), tracking_uri=tracking_uri))
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise LookupError(f"{uri} is not in the registry at {tracking_uri} ({reason}); register a bundle, or set the alias.") from error
+        raise ConnectionError(f"the registry at {tracking_uri} doesn't answer ({reason}); start it, or give a bundle's folder.") from error
+
+
+def _ensure_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _find(client: Any, name: str, run_id: str, identity: str) -> Any | None:
+    versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return next((version for version in versions if version.tags.get(_IDENTITY_TAG) == identity), None)
+
+
+def _newer_holds(client: Any, name: str, alias: str, time_ms: int) -> bool:
+    """Whether the alias is on a version that was registered later: what is sent late must not take it back."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        holder = client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return False
+    return int(holder.tags.get(_TIME_TAG) or holder.creation_timestamp) > time_ms

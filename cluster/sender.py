@@ -1,0 +1,231 @@
+"""Sends a spool to MLflow. Whatever is sent twice (a crash between sending and noting it) leaves no duplicate.
+
+Why each record may be sent again: MLflow drops a metric with the same key, timestamp, step and value; parameters, tags and
+artifacts are overwritten by themselves; a run is found by the spool's id in its tags, a model version by the record's.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from cluster.spool import Json, Record, SendState, Spool, exclusive
+
+SPOOL_TAG = "spool.id"
+# MLflow's limits for one call of `log_batch`.
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
+class Sender:
+    """Sends what a spool holds, in order, and notes how far it came. `send` may raise anything that MLflow raises when it is away."""
+
+    def __init__(self, spool: Spool, tracking_uri: str) -> None:
+        self.spool = spool
+        self.tracking_uri = tracking_uri
+        self.state = spool.load_state()
+        self._client: Any = None
+        self._steps: dict[str, Callable[[Record], None]] = {
+            "create": self._create,
+            "params": self._params,
+            "tags": self._tags,
+            "artifact": self._artifact,
+            "register": self._register,
+            "status": self._status,
+        }
+
+    def pending(self) -> int:
+        """Bytes that are not sent yet."""
+        return self.spool.size() - self.state.offset
+
+    def send(self) -> None:
+        """Send all that is pending; where it fails it goes on the next time."""
+        if not self.pending():
+            return
+        with self.spool.sending():
+            self.state = self.spool.load_state()  # another process may have sent meanwhile
+            self._client = self._client or connect_client(self.tracking_uri)
+            for kind, records in _runs_of_kind(self.spool.read(self.state.offset)):
+                if kind == "metrics":
+                    self._metrics(records)
+                else:
+                    self._one(records[0])
+
+    def _one(self, record: Record) -> None:
+        step = self._steps.get(record.kind)
+        if step is None:
+            self.spool.refuse({"kind": record.kind, **record.content}, "unknown kind of record")
+        elif record.kind == "create":
+            step(record)  # without a run everything after it would be refused, too
+        else:
+            _unless_refused(lambda: step(record), lambda reason: self.spool.refuse({"kind": record.kind, **record.content}, reason))
+        self._advance(record.end)
+        if record.kind in ("artifact", "register"):
+            self.spool.drop(record.content["file"])
+
+    def _advance(self, offset: int) -> None:
+        self.state.offset = offset
+        self.spool.save_state(self.state)
+
+    def _create(self, record: Record) -> None:
+        content = record.content
+        experiment = _experiment(self._client, content["experiment"], content["artifact_location"])
+        found = self._client.search_runs([experiment], f"tags.`{SPOOL_TAG}` = '{content['id']}'", max_results=1)
+        run = (
+            found[0]
+            if found
+            else self._client.create_run(experiment, start_time=content["time"], run_name=content["name"], tags={**content["tags"], SPOOL_TAG: content["id"]})
+        )
+        self.state.run_id = run.info.run_id
+
+    def _metrics(self, records: list[Record]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, record.content["time"], record.content["step"]) for record in records for name, value in record.content["values"].items()
+        ]
+        for batch in _batches(metrics, METRICS_PER_BATCH):
+            _unless_refused(lambda batch=batch: self._client.log_batch(self.state.run_id, metrics=batch), lambda _, batch=batch: self._metrics_singly(batch))  # type: ignore[misc]
+        self._advance(records[-1].end)
+
+    def _metrics_singly(self, metrics: list[Any]) -> None:
+        for metric in metrics:
+            _unless_refused(
+                lambda metric=metric: self._client.log_batch(self.state.run_id, metrics=[metric]),  # type: ignore[misc]
+                lambda reason, metric=metric: self.spool.refuse({"kind": "metric", **dict(metric)}, reason),  # type: ignore[misc]
+            )
+
+    def _params(self, record: Record) -> None:
+        from mlflow.entities import Param
+
+        for batch in _batches([Param(name, value) for name, value in record.content["values"].items()], PARAMS_PER_BATCH):
+            _unless_refused(lambda batch=batch: self._client.log_batch(self.state.run_id, params=batch), lambda _, batch=batch: self._params_singly(batch))  # type: ignore[misc]
+
+    def _params_singly(self, params: list[Any]) -> None:
+        """A parameter can't change in MLflow: the new value of a resumed run becomes a tag."""
+        from mlflow.entities import Param
+
+        for param in params:
+            _unless_refused(
+                lambda param=param: self._client.log_batch(self.state.run_id, params=[Param(param.key, param.value)]),  # type: ignore[misc]
+                lambda _, param=param: self._client.set_tag(self.state.run_id, f"changed.{param.key}", param.value),  # type: ignore[misc]
+            )
+
+    def _tags(self, record: Record) -> None:
+        for name, value in record.content["values"].items():
+            self._client.set_tag(self.state.run_id, name, value)
+
+    def _artifact(self, record: Record) -> None:
+        kept, folder = record.content["file"], record.content["folder"]
+        if (self.spool.folder / kept).is_dir():
+            folder = "/".join(filter(None, [folder, Path(kept).name]))
+        self._upload(kept, folder)
+
+    def _upload(self, kept: str, folder: str) -> None:
+        path = self.spool.folder / kept
+        if path.is_dir():
+            self._client.log_artifacts(self.state.run_id, str(path), folder or None)
+        else:
+            self._client.log_artifact(self.state.run_id, str(path), folder or None)
+
+    def _register(self, record: Record) -> None:
+        from cluster.registry import create_version
+
+        self._upload(record.content["file"], record.content["folder"])
+        assert self.state.run_id is not None
+        identity = f"{self.state.run_id}:{record.begin}"
+        self.state.versions[str(record.begin)] = create_version(self._client, self.state.run_id, identity, record.content)
+
+    def _status(self, record: Record) -> None:
+        if record.content["status"] == "RUNNING":
+            self._client.update_run(self.state.run_id, status="RUNNING")
+        else:
+            self._client.set_terminated(self.state.run_id, record.content["status"], end_time=record.content["time"])
+
+
+def connect_client(tracking_uri: str) -> Any:
+    """An MLflow client of the store; the first use of a fresh SQLite file creates its tables, one process at a time."""
+    from mlflow import MlflowClient
+
+    with store_lock(tracking_uri):
+        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def store_lock(tracking_uri: str) -> AbstractContextManager[None]:
+    """Among processes that use one SQLite file: the table creation of two at once fails in one of them."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return nullcontext()
+    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    return exclusive(file.with_name(file.name + ".lock"), wait=True)
+
+
+def _experiment(client: Any, name: str, artifact_location: str | None) -> str:
+    """Id of the experiment, created where it isn't there (with its own artifact location for SQLite: the default is relative to the working directory)."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another run was quicker
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _unless_refused(action: Callable[[], object], refused: Callable[[str], object]) -> None:
+    """Run an action; call `refused` with the reason when the server understood and declined it. Other errors pass: it is away."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        action()
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        refused(str(error))
+    except FileNotFoundError as error:
+        refused(f"{error.filename}: no such file")
+
+
+def _runs_of_kind(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:
+    """Consecutive metrics together, up to a batch; every other record alone."""
+    group: list[Record] = []
+    count = 0
+    for record in records:
+        if record.kind == "metrics" and count + len(record.content["values"]) <= METRICS_PER_BATCH:
+            group.append(record)
+            count += len(record.content["values"])
+            continue
+        if group:
+            yield "metrics", group
+        group, count = ([record], len(record.content["values"])) if record.kind == "metrics" else ([], 0)
+        if record.kind != "metrics":
+            yield record.kind, [record]
+    if group:
+        yield "metrics", group
+
+
+def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def embedded_uri(store: Path) -> str:
+    """URI of the SQLite store below a folder."""
+    return f"sqlite:///{store.resolve() / 'mlflow.db'}"
+
+
+def resolve_uri(tracking_uri: str | None, store: Path) -> str:
+    """The given URI, else MLFLOW_TRACKING_URI, else SQLite below `store`."""
+    return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(store)
+
+
+__all__ = ["METRICS_PER_BATCH", "PARAMS_PER_BATCH", "SPOOL_TAG", "Json", "SendState", "Sender", "connect_client", "embedded_uri", "resolve_uri", "store_lock"]
