@@ -73,7 +73,8 @@ def _read_npz(path: Path) -> KeypointClip:
 def _three_channels(keypoints: np.ndarray, path: Path) -> np.ndarray:
     if keypoints.ndim != 3 or keypoints.shape[2] not in (3, 4) or keypoints.dtype.kind not in "fiu":
         raise RecordingError(f"{path}: keypoints must be numbers (frames, points, 3: x, y, confidence), found {keypoints.dtype} {keypoints.shape}")
-    return np.ascontiguousarray(keypoints[..., [0, 1, -1]], dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is reported as such
+        return np.ascontiguousarray(keypoints[..., [0, 1, -1]], dtype=np.float32)
 
 
 def _read_pose(path: Path) -> KeypointClip:

@@ -91,7 +91,7 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
         first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
         raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
     vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
-    report = validation_report(clips, rejections, vocabulary)
+    report = {**validation_report(clips, rejections, vocabulary), "notes": list(corpus.notes)}
     write_json(options.out / REPORT_FILE, report)
     files = place_shards(options.out, summaries)
     finish(

@@ -136,7 +136,7 @@ class ShardSet:
         try:
             return Vocabulary.from_dict(self.corpus.vocabulary, where=str(self.path / CORPUS_FILE))
         except VocabularyError as error:
-            raise ShardError(f"{error}; {AGAIN}") from None
+            raise ShardError(f"{error}; {AGAIN} with --force") from None
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -191,15 +191,15 @@ def read_corpus_file(path: Path) -> CorpusFile:
         state = f"has no {CORPUS_FILE}: preprocess was not finished: run it again" if path.is_dir() else f"no such folder of shards: {AGAIN} with --out"
         raise ShardError(f"{path}: {state}") from None
     except (OSError, ValueError) as error:
-        raise ShardError(f"{file}: can't be read ({error}): preprocess was not finished: run it again") from None
+        raise ShardError(f"{file}: can't be read ({error}); {AGAIN} with --force") from None
     version = record.get("format") if isinstance(record, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise ShardError(f"{file}: shard format {version} is newer than {FORMAT}: upgrade signray, or {AGAIN} with this version")
+        raise ShardError(f"{file}: shard format {version} is newer than {FORMAT}: upgrade signray, or {AGAIN} with --force")
     try:
         return CorpusFile.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ShardError(f"{file}: not a description of shards ({'.'.join(map(str, first['loc']))}: {first['msg']}); {AGAIN}") from None
+        raise ShardError(f"{file}: not a description of shards ({'.'.join(map(str, first['loc']))}: {first['msg']}); {AGAIN} with --force") from None
 
 
 def clip_from_row(row: Mapping[str, Any]) -> Clip:

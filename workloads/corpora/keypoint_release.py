@@ -83,7 +83,7 @@ def _recording(key: str, sample: Any, split: str, release: KeypointRelease) -> R
         split=split,
         signer=str(signer) if signer else release.signer_of(name) if release.signer_of else "",
         keypoints=keypoints,
-        glosses=tuple(str(gloss).split()) or None if gloss is not None else None,
+        glosses=tuple(gloss.split()) or None if isinstance(gloss, str) else None,
         text=None if text is None else str(text),
         fps=release.fps,
         width=release.width,
