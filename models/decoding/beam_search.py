@@ -148,13 +148,14 @@ def _grow_leaves(
     clock: int,
 ) -> None:
     """Extend each leaf by each class; an extension that is likelier than the lowest of a full beam takes its place."""
-    num_candidates = _gather_candidates(trie, beam, trie.old_total[leaves[0]] - normaliser, logits_V, blank, candidates)
+    num_candidates = _gather_candidates(_lowest_logit(trie, beam, leaves[0], normaliser), logits_V, blank, candidates)
     for turn, node in enumerate(leaves):
         if trie.old_total[node] <= _entry_level(trie, beam):
             break  # nor can a child of a later, lower leaf enter
         if _is_wiped(trie, node):
             continue
         trie.grown_at[node] = clock + turn * len(logits_V)
+        num_candidates = _narrow_candidates(_lowest_logit(trie, beam, node, normaliser), logits_V, candidates, num_candidates)
         for gloss in candidates[:num_candidates]:
             previous = trie.old_blank[node] if gloss == trie.label[node] else trie.old_total[node]
             total = previous + (logits_V[gloss] - normaliser)
@@ -168,20 +169,35 @@ def _is_wiped(trie: _Trie, leaf: int) -> bool:
     parent = trie.parent[leaf]
     if parent == NONE or trie.total[leaf] != IMPOSSIBLE:
         return False
-    return trie.dropped_at[leaf] < trie.grown_at[parent] + trie.label[leaf]
+    return bool(trie.dropped_at[leaf] < trie.grown_at[parent] + trie.label[leaf])
 
 
 @jit
-def _gather_candidates(trie: _Trie, beam: _Beam, best: float, logits_V: NDArray[np.float32], blank: int, candidates: NDArray[np.int32]) -> int:
-    """Fill in the classes, rising, that could lift the best prefix into the beam; the slack outweighs what rounding takes."""
-    lowest_logit = _entry_level(trie, beam) - best
-    lowest_logit -= 1e-9 * (1.0 + abs(lowest_logit))
+def _lowest_logit(trie: _Trie, beam: _Beam, leaf: int, normaliser: float) -> float:
+    """The logit below which no class can lift `leaf`, or a lower one, into the beam; the slack outweighs what rounding takes."""
+    lowest = _entry_level(trie, beam) - trie.old_total[leaf] + normaliser
+    return float(lowest - 1e-9 * (1.0 + abs(lowest)))
+
+
+@jit
+def _gather_candidates(lowest_logit: float, logits_V: NDArray[np.float32], blank: int, candidates: NDArray[np.int32]) -> int:
+    """Fill in the classes that reach `lowest_logit`, rising; their number."""
     num_candidates = 0
     for gloss in range(len(logits_V)):
         if logits_V[gloss] >= lowest_logit and gloss != blank:
             candidates[num_candidates] = gloss
             num_candidates += 1
     return num_candidates
+
+
+@jit
+def _narrow_candidates(lowest_logit: float, logits_V: NDArray[np.float32], candidates: NDArray[np.int32], num_candidates: int) -> int:
+    """Keep those of the first `num_candidates` that reach `lowest_logit`, which rises from leaf to leaf; their number."""
+    num_kept = 0
+    for gloss in candidates[:num_candidates]:
+        candidates[num_kept] = gloss
+        num_kept += logits_V[gloss] >= lowest_logit
+    return num_kept
 
 
 @jit

@@ -9,6 +9,7 @@ from __future__ import annotations
 ADAPTERS: dict[str, str] = {
     "mska_collate": "tests.parity.adapters.mska_collate",
     "mska_ctc_decode": "tests.parity.adapters.mska_ctc_decode",
+    "mska_metrics": "tests.parity.adapters.mska_metrics",
     "mska_slr": "tests.parity.adapters.mska_slr",
     "visual_head_training": "tests.parity.adapters.visual_head_training",
 }
