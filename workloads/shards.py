@@ -268,7 +268,9 @@ def _index_row(row: dict[str, Any], split: str) -> IndexRow:
 
 
 def _is_null(value: Any) -> bool:
-    return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+    if value is None or type(value).__name__ == "NAType":  # pandas' null in Arrow-backed columns, which Ray Data's pandas batches have
+        return True
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
 
 
 def _optional_text(value: Any) -> str | None:

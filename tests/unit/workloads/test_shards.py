@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -103,9 +104,14 @@ def test_files_have_the_documented_form(made: Path) -> None:
 def test_rows_of_pandas_and_numpy(made: Path) -> None:
     table = pq.read_table(ShardSet.open(made).files("dev")[0])
     expected = list(ShardSet.open(made).rows("dev"))
-    frame = table.to_pandas()
+    frame, arrow_frame = table.to_pandas(), table.to_pandas(types_mapper=pd.ArrowDtype)
     for position, clip in enumerate(expected):
-        for row in (frame.iloc[position].to_dict(), {name: frame[name].to_numpy()[position] for name in frame}, table.slice(position, 1).to_pylist()[0]):
+        for row in (
+            frame.iloc[position].to_dict(),
+            arrow_frame.iloc[position],
+            {name: frame[name].to_numpy()[position] for name in frame},
+            table.slice(position, 1).to_pylist()[0],
+        ):
             found = clip_from_row(row)
             assert np.array_equal(found.keypoints, clip.keypoints)
             assert (found.name, found.glosses, found.label, found.text, found.fps) == (clip.name, clip.glosses, clip.label, clip.text, clip.fps)
