@@ -1,0 +1,267 @@
+"""Recipes: typed, frozen descriptions of a training, read from YAML and overridable from the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from models.errors import RecipeError
+from models.mska.config import MskaOptions
+from models.options import Options
+from models.systems import SYSTEMS
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class DataOptions(Options):
+    """Where the clips come from and how batches are put together."""
+
+    shards: str = Field(description="folder of shards that workloads/preprocess.py wrote")
+    train_split: str = "train"
+    dev_split: str = "dev"
+    shuffle_pool: int = Field(4096, gt=0, description="clips that a worker shuffles at a time; a shard that fits is kept in memory between epochs")
+    bucket_batches: int = Field(1, gt=0, description="batches that are cut from one pool sorted by length; 1 shuffles freely, as published")
+
+
+class LossOptions(Options):
+    """Which loss terms count, by name: `ctc_<head>`, `distil_<head>`."""
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="weight of a term; 1 where it isn't named")
+    distillation: bool = True
+    distil_padding: bool = Field(True, description="distillation counts padded steps, as published")
+
+
+class OptimOptions(Options):
+    """Optimiser and schedule; the defaults are MSKA's published recognition settings."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.998)
+    eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    weight_decay: float = Field(1e-3, ge=0)
+    schedule: Literal["cosine", "one_cycle", "constant"] = Field("cosine", description="cosine: per epoch, stepped before it, as published")
+    cosine_epochs: int | None = Field(None, gt=0, description="T_max of the cosine; the number of epochs where it isn't given")
+    warmup: float = Field(0.1, ge=0, lt=1, description="of one_cycle: share of the steps in which the rate rises")
+    clipping: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 clips nothing")
+    accumulation: int = Field(1, gt=0, description="batches per step of the optimiser")
+
+
+class TrainOptions(Options):
+    """How long and on what."""
+
+    epochs: int = Field(100, gt=0)
+    batch_size: int = Field(8, gt=0, description="clips per worker and batch")
+    num_workers: int = Field(1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray")
+    threads: int | None = Field(1, gt=0, description="CPU threads of a worker's tensor operations")
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: float = Field(0.0, ge=0)
+    precision: Precision = "fp32"
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    checkpoint_steps: int | None = Field(None, gt=0, description="steps between checkpoints inside an epoch; there is one after each validation anyway")
+    keep_checkpoints: int = Field(2, ge=2, description="the best ones, and always the latest; two at least, so that a damaged one has a substitute")
+    max_failures: int = Field(3, ge=0, description="worker failures that are mended by a restart from the last checkpoint")
+    log_steps: int = Field(10, gt=0, description="steps per progress line")
+
+
+class ValidationOptions(Options):
+    """What is measured on dev, how often, and what chooses the best checkpoint."""
+
+    every_epochs: int = Field(1, gt=0)
+    batch_size: int = Field(8, gt=0)
+    beam_width: int = Field(1, gt=0)
+    select_by: str = Field("ensemble", description="head whose dev WER chooses the checkpoint: ensemble, fuse, left, right or body")
+    warmup_epochs: int = Field(10, ge=0, description="a WER of 100 % or empty answers after these are reported as a fault")
+
+
+class DecodingOptions(Options):
+    """How a trained bundle answers."""
+
+    head: str = "ensemble"
+    beam_width: int = Field(5, gt=0)
+    merge_repeats: bool = True
+
+
+class TrackingOptions(Options):
+    """MLflow: tracking server, experiment, registry."""
+
+    uri: str | None = Field(None, description="tracking server; an SQLite file under the runs' root where it isn't given")
+    experiment: str = "signray"
+    register_as: str | None = Field(None, description="name in the model registry; not registered where it isn't given")
+    alias: str | None = Field("candidate", description="alias that the registered version gets")
+
+
+class RunOptions(Options):
+    """Where the run lies."""
+
+    root: str = Field("runs", description="folder of all runs; shared storage on a cluster of several hosts")
+    name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
+
+
+class Recipe(Options):
+    """Everything that decides a training."""
+
+    recipe: str = Field(description="name of the recipe")
+    system: str = "mska_slr"
+    seed: int = 0
+    data: DataOptions
+    network: SerializeAsAny[Options] = MskaOptions()
+    inputs: SerializeAsAny[Options] = Field(default_factory=lambda: SYSTEMS["mska_slr"].inputs())
+    losses: LossOptions = LossOptions()
+    optim: OptimOptions = OptimOptions()
+    train: TrainOptions = TrainOptions()
+    validation: ValidationOptions = ValidationOptions()
+    decoding: DecodingOptions = DecodingOptions()
+    tracking: TrackingOptions = TrackingOptions()
+    run: RunOptions = RunOptions()
+    samples: int = Field(0, ge=0, description="clips of dev that go into the bundle; only where the data's licence allows")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _typed_by_system(cls, values: Any) -> Any:
+        """Parse `network` and `inputs` with the option classes of the named system."""
+        if not isinstance(values, Mapping):
+            return values
+        system = SYSTEMS.get(values.get("system", "mska_slr"))
+        if system is None:
+            return values
+        parsed = dict(values)
+        for key, kind in (("network", system.options), ("inputs", system.inputs)):
+            if not isinstance(parsed.get(key), Options):
+                parsed[key] = _nested(kind, key, parsed.get(key) or {})
+        return parsed
+
+    @field_validator("system")
+    @classmethod
+    def _known_system(cls, value: str) -> str:
+        if value not in SYSTEMS:
+            raise ValueError(f"{value!r} is no system; there are: {', '.join(SYSTEMS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        heads = SYSTEMS[self.system].heads
+        terms = {f"{kind}_{head}" for head in heads for kind in ("ctc", "distil")}
+        for term in self.losses.weights:
+            if term not in terms:
+                raise ValueError(f"losses.weights.{term} is no loss term{_nearest(term, terms)}; there are: {', '.join(sorted(terms))}")
+        for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
+            if head not in ("ensemble", *heads):
+                raise ValueError(f"{key}: {head!r} is no head; there are: ensemble, {', '.join(heads)}")
+        if self.train.precision == "fp16" and not self.train.gpus_per_worker:
+            raise ValueError("train.precision fp16 needs a GPU: set train.gpus_per_worker, or take bf16 or fp32")
+        return self
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved recipe as plain values (JSON and YAML)."""
+        return self.model_dump(mode="json")
+
+
+def _nested(kind: type[Options], key: str, values: Any) -> Options:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise RecipeError(_sentence({**detail, "loc": (key, *detail["loc"])}, kind, prefix=key)) from None
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe `name` (of workloads/recipes, or a path to a YAML file) with `overrides` such as `optim.lr=1e-3`.
+
+    Raises RecipeError, one line with file, key and the nearest valid key, for whatever the schema refuses.
+    """
+    path = recipe_path(name)
+    values = _read(path)
+    values.setdefault("recipe", path.stem)
+    for override in overrides:
+        _override(values, override)
+    return parse_recipe(values, where=str(path.name))
+
+
+def parse_recipe(values: Mapping[str, Any], *, where: str) -> Recipe:
+    """A recipe from plain values. Raises RecipeError that begins with `where`."""
+    try:
+        return Recipe.model_validate(values)
+    except RecipeError as error:
+        raise RecipeError(f"{where}: {error}") from None
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_sentence(error.errors()[0], Recipe)}") from None
+
+
+def recipe_path(name: str) -> Path:
+    """Path of a recipe given by name or path. Raises RecipeError with the nearest name."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = recipe_names()
+        raise RecipeError(f"no recipe {name!r}{_nearest(name, known)}; there are: {', '.join(known)}, or give a path to a .yaml file")
+    return path
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with signray."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path.name}: not a recipe: expected keys such as 'data' and 'train'")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"--set {override!r}: expected KEY=VALUE, such as optim.lr=1e-3")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {override}: {parent!r} holds a value, not keys")
+        values = child
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from None
+
+
+def _sentence(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:
+    """One line for the first thing that a schema refused."""
+    key = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        parts = [str(part) for part in detail["loc"]]
+        valid = _fields(model, parts[1:-1] if prefix else parts[:-1])
+        return f"unknown key {key!r}{_nearest(parts[-1], valid)}; valid here: {', '.join(sorted(valid))}"
+    if detail["type"] == "missing":
+        return f"{key} is missing: give it in the file or with --set {key}=..."
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    given = detail.get("input")
+    shown = f", got {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _fields(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
