@@ -188,8 +188,9 @@ def read_corpus_file(path: Path) -> CorpusFile:
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        state = f"has no {CORPUS_FILE}: preprocess was not finished: run it again" if path.is_dir() else f"no such folder of shards: {AGAIN} with --out"
-        raise ShardError(f"{path}: {state}") from None
+        if path.is_dir():
+            raise ShardError(f"{path} has no {CORPUS_FILE}: preprocess was not finished: run it again") from None
+        raise ShardError(f"{path}: no such folder of shards; make it with preprocess --out") from None
     except (OSError, ValueError) as error:
         raise ShardError(f"{file}: can't be read ({error}); {AGAIN} with --force") from None
     version = record.get("format") if isinstance(record, dict) else None
@@ -246,6 +247,11 @@ def _row_groups(file: Path, wanted: frozenset[str] | None) -> Iterator[pa.Table]
             if wanted is not None and wanted.isdisjoint(parquet.read_row_group(number, columns=["name"])["name"].to_pylist()):
                 continue
             yield parquet.read_row_group(number, use_threads=False)
+
+
+def clips_from_table(table: pa.Table) -> Iterator[Clip]:
+    """The clips of rows of a shard as an Arrow table, which is what Ray Data streams."""
+    return _clips(table, None)
 
 
 def _clips(group: pa.Table, wanted: frozenset[str] | None) -> Iterator[Clip]:

@@ -1,0 +1,295 @@
+"""The training loop: one worker's side of a run, the same under Ray Train and in process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from cluster.deepspeed_engine import deepspeed_config, gradient_norm, initialize
+from models.batch import Batch
+from models.errors import CheckpointError, TrainingError
+from models.inputs.keypoints import KeypointInputs
+from models.losses.ctc import recognition_losses
+from models.metrics.cleanup import CLEANUPS
+from models.systems import SYSTEMS
+from models.vocabulary import Vocabulary
+from workloads.recipe import Recipe
+from workloads.training.batches import EpochBatches
+from workloads.training.checkpoints import TAG, Position, checkpoint_name, newest_intact, read_position, write_checkpoint
+from workloads.training.events import EVENTS, EventLog
+from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
+from workloads.training.session import Session
+from workloads.training.validation import Validation, gather, recognise, score
+
+STOP_FILE = "stop"
+NAMED = 5  # recordings that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a worker is given beside the recipe. folder: the run's folder; references: glosses of every dev clip."""
+
+    folder: Path
+    corpus: str
+    vocabulary: Vocabulary
+    references: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a worker's loop ended: at the last step, at a stop that was asked for, or at a fault that a restart doesn't mend."""
+
+    step: int
+    finished: bool
+    fault: str | None = None
+
+
+def run_training(recipe: Recipe, setting: Setting, session: Session) -> Outcome:
+    """Train until the recipe's last epoch, or until the stop file appears. Resumes by itself from the newest whole checkpoint."""
+    training = Training(recipe, setting, session)
+    try:
+        return training.run()
+    except (TrainingError, CheckpointError) as error:
+        # Returned, not raised: a restart of the worker would only fail again.
+        return Outcome(step=training.position.step, finished=False, fault=str(error))
+    finally:
+        training.log.close()
+
+
+@dataclass
+class Training:
+    """The state of a worker's loop."""
+
+    recipe: Recipe
+    setting: Setting
+    session: Session
+    log: EventLog = field(init=False)
+    position: Position = field(init=False)
+
+    def __post_init__(self) -> None:
+        recipe, session = self.recipe, self.session
+        if recipe.train.threads:
+            torch.set_num_threads(recipe.train.threads)
+        assert isinstance(recipe.inputs, KeypointInputs)
+        self.inputs, self.system = recipe.inputs, SYSTEMS[recipe.system]
+        self.log = EventLog(self.setting.folder / EVENTS if session.rank == 0 else None)
+        self.batches = EpochBatches(
+            source=session.training_clips(),
+            inputs=recipe.inputs,
+            vocabulary=self.setting.vocabulary,
+            batch_size=recipe.train.batch_size,
+            pool_size=recipe.data.shuffle_pool,
+            bucket_batches=recipe.data.bucket_batches,
+            seed=recipe.seed,
+            rank=session.rank,
+        )
+        self.position = Position(step=0, epoch=0, batches_done=0, world_size=session.world_size, zero_stage=recipe.train.zero_stage)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.batches.num_batches // self.recipe.optim.accumulation
+
+    def run(self) -> Outcome:
+        if self.steps_per_epoch == 0:
+            clips, needed = self.batches.source.num_clips, self.recipe.train.batch_size * self.recipe.optim.accumulation
+            raise TrainingError(f"{clips} training clips per worker don't fill one step of {needed}: use fewer workers or a smaller train.batch_size")
+        self._start_engine()
+        self._restore()
+        self.dev_clips = self.session.validation_clips()
+        for epoch in range(self.position.epoch, self.recipe.train.epochs):
+            if not self._train_epoch(epoch):
+                return Outcome(step=self.position.step, finished=False)
+            self._end_epoch(epoch)
+        return Outcome(step=self.position.step, finished=True)
+
+    def _start_engine(self) -> None:
+        recipe = self.recipe
+        torch.manual_seed(recipe.seed)
+        network = self.system.build(recipe.network, len(self.setting.vocabulary)).to(self.session.device)
+        self.optimizer = make_optimizer(recipe.optim, network.parameters())
+        config = deepspeed_config(
+            stage=recipe.train.zero_stage,
+            micro_batch_size=recipe.train.batch_size,
+            world_size=self.session.world_size,
+            accumulation=recipe.optim.accumulation,
+            clipping=recipe.optim.clipping,
+            precision="fp32" if recipe.train.precision == "fp32" else f"{recipe.train.precision}-autocast",
+        )
+        self.engine = initialize(network, self.optimizer, config)
+
+    @property
+    def network(self) -> nn.Module:
+        module: nn.Module = self.engine.module
+        return module
+
+    def _restore(self) -> None:
+        """Continue from the newest whole checkpoint, if there is one; every rank finds the same."""
+        folder, complaints = newest_intact(self.session.checkpoint_folder)
+        for complaint in complaints:
+            self.log.write("message", text=f"checkpoint passed over: {complaint}")
+        if folder is None:
+            if complaints:
+                raise CheckpointError(f"{self.session.checkpoint_folder}: every checkpoint is damaged ({complaints[0]}): start a new run")
+            return
+        position = read_position(folder)
+        self._check_restorable(folder, position)
+        self.engine.load_checkpoint(str(folder), tag=TAG)
+        self.position = position
+        self.log.write("message", text=f"resumed from {folder.name}: step {position.step}, epoch {position.epoch + 1}")
+
+    def _check_restorable(self, folder: Path, position: Position) -> None:
+        now = (self.session.world_size, self.recipe.train.zero_stage)
+        if now != (position.world_size, position.zero_stage) and (position.zero_stage or self.recipe.train.zero_stage or now[0] != position.world_size):
+            raise CheckpointError(
+                f"{folder.name} was written by {position.world_size} workers at ZeRO stage {position.zero_stage}, this run has {now[0]} at stage {now[1]}: "
+                f"resume with --set train.num_workers={position.world_size}"
+            )
+
+    def _train_epoch(self, epoch: int) -> bool:
+        """Train the rest of an epoch; False where a stop was asked for, after a checkpoint."""
+        accumulation = self.recipe.optim.accumulation
+        batches = self.batches.epoch(epoch, skip=self.position.batches_done)
+        while self.position.batches_done < self.steps_per_epoch * accumulation:
+            stop = self._step(batches)
+            done = self.position.batches_done + accumulation
+            self.position = replace(self.position, step=self.position.step + 1, batches_done=done, wer=None, scores={})
+            if stop:
+                self._checkpoint()
+                return False
+            every = self.recipe.train.checkpoint_steps
+            if every and self.position.step % every == 0 and done < self.steps_per_epoch * accumulation:
+                self._checkpoint()
+        return True
+
+    def _step(self, batches: Iterator[Batch]) -> bool:
+        """One step of the optimiser; True where a stop was asked for."""
+        began, recipe, step = time.perf_counter(), self.recipe, self.position.step
+        rate = learning_rate(recipe.optim, step=step, steps_per_epoch=self.steps_per_epoch, epochs=recipe.train.epochs)
+        set_learning_rate(self.optimizer, rate)
+        self.network.train()
+        frames, names, values = 0, (), []
+        for number in range(recipe.optim.accumulation):
+            batch = next(batches).to(self.session.device)
+            # Dropout's draws depend on seed, step and rank alone, so that a resumed run repeats them.
+            torch.manual_seed(hash((recipe.seed, step, number, self.session.rank)) & 0x7FFF_FFFF)
+            values.append(self._forward_backward(batch))
+            frames, names = frames + int(batch.lengths.sum()), (*names, *batch.names)
+        terms = {name: torch.stack([value[name] for value in values]).mean() for name in values[0]}
+        summary, stop = self._reduce(terms, frames)
+        if not all(map(_finite, summary["terms"].values())):
+            self._refuse_non_finite(terms, names)
+        seconds = time.perf_counter() - began
+        rates = {"frames_per_s": summary.pop("frames") / seconds, "seconds": seconds, "lr": rate}
+        norm = gradient_norm(self.engine)
+        self.log.write("step", step=step + 1, epoch=self.position.epoch, **summary, **rates, **({} if norm is None else {"gradient_norm": norm}))
+        return stop
+
+    def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
+        options = self.recipe.losses
+        assert batch.targets is not None
+        assert batch.target_lengths is not None
+        heads = self.engine(batch)
+        terms = recognition_losses(heads, batch.targets, batch.target_lengths, distillation=options.distillation, distil_padding=options.distil_padding)
+        total = torch.stack([options.weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+        self.engine.backward(total)
+        self.engine.step()
+        return {"loss": total.detach(), **{name: value.detach() for name, value in terms.items()}}
+
+    def _reduce(self, terms: dict[str, Tensor], frames: int) -> tuple[dict[str, Any], bool]:
+        """Means of the terms over ranks, frames in all, and whether rank 0 was asked to stop: one small all-reduce a step."""
+        stop = float(self.session.rank == 0 and (self.setting.folder / STOP_FILE).exists())
+        packed = torch.stack([*terms.values(), torch.tensor(float(frames)), torch.tensor(stop)]).double().cpu()
+        if self.session.world_size > 1:
+            packed = packed.to(self.session.device)
+            dist.all_reduce(packed)
+            packed = packed.cpu()
+        means = (packed[: len(terms)] / self.session.world_size).tolist()
+        return {"terms": dict(zip(terms, means, strict=True)), "frames": packed[-2].item()}, bool(packed[-1] > 0)
+
+    def _refuse_non_finite(self, terms: dict[str, Tensor], names: tuple[str, ...]) -> None:
+        """Every rank comes here at the same step; raises with the clips of the ranks whose loss it is."""
+        own = list(names) if not all(bool(torch.isfinite(value)) for value in terms.values()) else []
+        lists: list[list[str]] = [own]
+        if self.session.world_size > 1:
+            lists = [[] for _ in range(self.session.world_size)]
+            dist.all_gather_object(lists, own)
+        clips = [name for part in lists for name in part]
+        bad = ", ".join(name for name, value in terms.items() if not bool(torch.isfinite(value))) or "the loss"
+        raise TrainingError(
+            f"step {self.position.step + 1}: {bad} is not finite, in a batch of {some(clips)}: look at these clips, lower optim.lr or set optim.clipping"
+        )
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Validate where it is time to, and checkpoint; then the next epoch begins."""
+        last = epoch + 1 == self.recipe.train.epochs
+        self.position = replace(self.position, epoch=epoch + 1, batches_done=0)
+        if (epoch + 1) % self.recipe.validation.every_epochs == 0 or last:
+            validation = self._validate(epoch)
+            chosen = validation.scores[self.recipe.validation.select_by]
+            self.position = replace(self.position, wer=chosen, scores=validation.scores)
+            self._checkpoint()
+
+    def _validate(self, epoch: int) -> Validation:
+        began, options = time.perf_counter(), self.recipe.validation
+        answers = recognise(
+            self.network,
+            self.dev_clips,
+            self.system,
+            self.inputs,
+            self.setting.vocabulary,
+            batch_size=options.batch_size,
+            beam_width=options.beam_width,
+            device=self.session.device,
+        )
+        rules = self.setting.corpus if self.setting.corpus in CLEANUPS else "none"
+        validation = score(gather(answers), self.setting.references, rules=rules, lower_cased=self.setting.vocabulary.lower_case)
+        self.log.write(
+            "validation", step=self.position.step, epoch=epoch, scores=validation.scores, clips=validation.num_clips, seconds=time.perf_counter() - began
+        )
+        if epoch + 1 > options.warmup_epochs:
+            for text in complaints(validation, options.select_by):
+                self.log.write("message", text=f"epoch {epoch + 1}: {text}")
+        return validation
+
+    def _checkpoint(self) -> None:
+        """Write a checkpoint; a full disk costs this one, not the run."""
+        position = self.position
+        metrics = {"step": float(position.step), "wer": position.wer if position.wer is not None else float("inf")}
+        try:
+            self.session.report(metrics, step=position.step, write=lambda folder: write_checkpoint(folder, self.engine, position, rank=self.session.rank))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.log.write("message", text=f"{checkpoint_name(position.step)} could not be written ({reason}): training goes on; make room before the next one")
+        else:
+            self.log.write("checkpoint", step=position.step, name=checkpoint_name(position.step), wer=position.wer)
+
+
+def complaints(validation: Validation, head: str) -> list[str]:
+    """What is wrong with a validation after the warm-up, with the recordings' names."""
+    texts = []
+    if len(validation.silent) == validation.num_clips:
+        texts.append(
+            f"no head recognised a gloss in any of {validation.num_clips} dev clips ({some(validation.silent)}): "
+            "the network still answers blank everywhere; train longer, or check optim.lr and that the glosses are those of the clips"
+        )
+    elif validation.scores[head] >= 100:
+        texts.append(f"the WER of {head} is {validation.scores[head]:.0f} % after the warm-up: check the glosses, the clean-up rules and optim.lr")
+    return texts
+
+
+def some(names: list[str] | tuple[str, ...]) -> str:
+    """Up to five names, and how many more."""
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
