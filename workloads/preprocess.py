@@ -35,6 +35,7 @@ from workloads.shard_writer import (
     clear,
     finish,
     place_shards,
+    write_errors,
     write_json,
     write_part,
     write_rejections,
@@ -153,9 +154,8 @@ def _default_runner(corpus: Corpus) -> RunParts:
 
 
 def _write_parts(options: PreprocessOptions, corpus: Corpus, run_parts: RunParts) -> list[PartSummary]:
-    clear(options.out)
-    staging = options.out.resolve() / STAGING
-    staging.mkdir(parents=True)
+    with write_errors(options.out):
+        staging = clear(options.out)
     write = partial(write_part, staging=staging, num_keypoints=options.num_keypoints)
     finished = run_parts(write, corpus.parts)
     terminal = Console(stderr=True)

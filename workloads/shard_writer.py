@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.errors import RecordingError
+from models.errors import RecordingError, ShardError
 from models.media import read_keypoints
 from workloads.corpora.corpus import Part, Rejection, file_digest
 from workloads.corpora.recording import Recording
@@ -55,7 +55,8 @@ def write_part(part: Part, number: int, staging: Path, num_keypoints: int) -> Pa
     files: list[tuple[str, ShardFile]] = []
     while block := _take(rows, ROW_GROUP_ROWS):
         name = f"{number:05d}-{len(files):05d}.parquet"
-        files.append((name, _write_shard(staging / name, block, rows, num_keypoints)))
+        with write_errors(staging / name):
+            files.append((name, _write_shard(staging / name, block, rows, num_keypoints)))
     return PartSummary(split=part.split, files=tuple(files), clips=tuple(clips), rejections=tuple(rejections))
 
 
@@ -135,12 +136,27 @@ def _write_shard(path: Path, block: list[dict[str, Any]], rows: Iterator[dict[st
     return ShardFile(recordings=written, bytes=path.stat().st_size, sha256=file_digest(path))
 
 
-def clear(out: Path) -> None:
-    """Take back whatever an earlier run left: first `corpus.json`, so that no reader accepts what is no longer whole."""
-    (out / CORPUS_FILE).unlink(missing_ok=True)
-    shutil.rmtree(out / STAGING, ignore_errors=True)
-    for shard in out.glob("*/part-*.parquet"):
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a missing permission into a ShardError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise ShardError(f"{path}: can't be written ({error.strerror or error}): make room or choose another --out") from None
+
+
+def clear(out: Path) -> Path:
+    """Take back whatever an earlier run left and return the empty staging folder.
+
+    The staging folder comes first, for it marks `out` as ours; then `corpus.json` goes, so that no reader accepts what is no longer whole.
+    """
+    staging = out.resolve() / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    for name in (CORPUS_FILE, REPORT_FILE, REJECTED_FILE):
+        (out / name).unlink(missing_ok=True)
+    for shard in (*staging.iterdir(), *out.glob("*/part-*.parquet")):
         shard.unlink()
+    return staging
 
 
 def place_shards(out: Path, summaries: Sequence[PartSummary]) -> dict[str, ShardFile]:

@@ -52,7 +52,7 @@ def read_release(release: KeypointRelease, source: Path | None, options: Mapping
     missing = [f"{release.stem}.{split}" for split, path in files.items() if path is None]
     if missing:
         raise CorpusError(f"{source}: {', '.join(missing)} missing; corpus {release.corpus} needs all of train, dev and test")
-    paths = {split: path for split, path in files.items() if path is not None}
+    paths = {split: path.resolve() for split, path in files.items() if path is not None}
     return Corpus(
         name=release.corpus,
         licence=release.licence,

@@ -121,7 +121,7 @@ def _recording(row: dict[str, Any], name: str, split: str, folder: Path) -> Reco
         name=name,
         split=split,
         signer=_text(row, "signer") or "",
-        path=_keypoint_path(folder, _text(row, "path")),
+        path=_keypoint_path(folder, _text(row, "path")).resolve(),  # it is read in another process
         glosses=tuple(" ".join(map(str, gloss)).split() if isinstance(gloss, list) else (_text(row, "gloss") or "").split()) or None,
         label=_text(row, "label"),
         text=_text(row, "text"),

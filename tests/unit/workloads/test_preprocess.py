@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from models.errors import CorpusError, ShardError, VocabularyError
 from tests.unit.shared_data import SHARED, needs_real_keypoints
 from tests.unit.workloads.corpora_on_disk import keypoints, sample, write_manifest, write_npz, write_release
 from workloads import preprocess as entry
+from workloads import shard_writer
 from workloads.corpora.corpus import Part
 from workloads.part_runners import WritePart, in_this_process
 from workloads.preprocess import Outcome, PreprocessOptions, main, preprocess
@@ -58,6 +60,37 @@ def test_the_bytes_do_not_depend_on_who_writes_in_which_order(tmp_path: Path) ->
     assert not (tmp_path / "a" / ".writing").exists()
 
 
+@pytest.mark.parametrize("corpus", ["phoenix2014t", "manifest"])
+def test_relative_paths_hold_in_processes_that_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corpus: str) -> None:
+    write_release(tmp_path / "corpus")
+    write_npz(tmp_path / "a.npz", keypoints(9))
+    write_manifest(tmp_path / "list.csv", [{"name": "a", "path": "a.npz"}])
+    monkeypatch.chdir(tmp_path)
+
+    def elsewhere(write: WritePart, parts: Sequence[Part]) -> Iterator[tuple[int, PartSummary]]:
+        with monkeypatch.context() as patch:
+            patch.chdir("/")
+            summaries = list(in_this_process(write, parts))
+        yield from summaries
+
+    source = Path("list.csv") if corpus == "manifest" else Path("corpus")
+    report = report_of(preprocess(PreprocessOptions(corpus=corpus, source=source, out=Path("out")), elsewhere))
+    assert report["rejected"]["recordings"] == 0
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_release(tmp_path / "corpus")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shard_writer.pq.ParquetWriter, "write_table", full)
+    with pytest.raises(ShardError, match=r"can't be written .No space left on device"):
+        preprocess(options(tmp_path))
+    with pytest.raises(ShardError, match="not finished"):
+        ShardSet.open(tmp_path / "out")
+
+
 def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
     write_release(tmp_path / "corpus")
     preprocess(options(tmp_path))
@@ -71,10 +104,10 @@ def test_a_second_run_writes_nothing(tmp_path: Path) -> None:
 def test_force_writes_again_the_same(tmp_path: Path) -> None:
     write_release(tmp_path / "corpus")
     preprocess(options(tmp_path))
-    before, inode = contents(tmp_path / "out"), (tmp_path / "out" / CORPUS_FILE).stat().st_ino
+    before, written = contents(tmp_path / "out"), (tmp_path / "out" / CORPUS_FILE).stat().st_mtime_ns
     assert preprocess(options(tmp_path, force=True)).report is not None
     assert contents(tmp_path / "out") == before
-    assert (tmp_path / "out" / CORPUS_FILE).stat().st_ino != inode
+    assert (tmp_path / "out" / CORPUS_FILE).stat().st_mtime_ns > written
 
 
 def test_other_options_or_a_changed_source_ask_for_force(tmp_path: Path) -> None:
@@ -99,7 +132,7 @@ def test_damaged_shards_are_written_again(tmp_path: Path) -> None:
     assert contents(tmp_path / "out") == before
 
 
-@pytest.mark.parametrize("moment", ["first part", "before corpus.json"])
+@pytest.mark.parametrize("moment", ["clearing", "first part", "before corpus.json"])
 @pytest.mark.parametrize("again", [False, True])
 def test_a_killed_run_leaves_nothing_that_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, again: bool) -> None:
     write_release(tmp_path / "corpus")
@@ -114,9 +147,11 @@ def test_a_killed_run_leaves_nothing_that_is_accepted(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
+        if moment == "clearing":
+            patch.setattr(shard_writer, "REJECTED_FILE", None)  # the clearing fails after it has removed corpus.json
         if moment == "before corpus.json":
             patch.setattr(entry, "finish", killed)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises((KeyboardInterrupt, TypeError)):
             preprocess(options(tmp_path, force=again), one_part if moment == "first part" else in_this_process)
     with pytest.raises(ShardError, match="preprocess was not finished: run it again"):
         ShardSet.open(tmp_path / "out")
