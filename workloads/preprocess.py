@@ -21,7 +21,7 @@ from rich.progress import track
 
 from models.errors import CorpusError, ShardError
 from models.published.vocabularies import import_vocabulary
-from models.vocabulary import Vocabulary, build_vocabulary
+from models.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from workloads.corpora import CORPORA
 from workloads.corpora.corpus import Corpus, file_digest
 from workloads.entry import run_entry_point
@@ -44,6 +44,7 @@ from workloads.shards import CORPUS_FILE, FORMAT, CorpusFile, ShardSet, corpus_c
 from workloads.validation import ClipFacts, report_table, split_counts, validation_report
 
 BUILT = "built from the train split"
+SPECIALS_ONLY = "specials only: no training recording has glosses"
 LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
 
 
@@ -104,7 +105,7 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
             num_keypoints=options.num_keypoints,
             splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
             vocabulary=vocabulary.to_dict(),
-            vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT,
+            vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
             labels=tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"})),
             files=files,
             checksum=corpus_checksum(files, vocabulary.to_dict()),

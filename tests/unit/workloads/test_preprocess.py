@@ -287,6 +287,7 @@ def test_isolated_signs(tmp_path: Path) -> None:
     rows = [{"name": name, "path": "a.npz", "split": split, "label": name.upper()} for name, split in (("b", "train"), ("a", "train"), ("c", "test"))]
     shards = preprocess(options(tmp_path, corpus="manifest", source=write_manifest(tmp_path / "list.csv", rows))).shards
     assert shards.corpus.labels == ("A", "B")
+    assert shards.corpus.vocabulary_source.startswith("specials only")
     assert [clip.label for clip in shards.rows("train")] == ["B", "A"]
 
 
