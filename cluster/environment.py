@@ -30,6 +30,9 @@ _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # With the default of seven retries, doubling, a refused connection blocks the caller for 245 s. Our spool retries by itself.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # A link and a progress bar of MLflow between our own lines.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # A server that accepts and never answers is away, too.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
@@ -54,7 +57,7 @@ _FORWARDED = (
     "NCCL_SOCKET_IFNAME",
 )
 
-_NOISY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "alembic", "mlflow", "DeepSpeed", "torch.distributed")
+_NOISY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "alembic", "mlflow", "urllib3.connectionpool", "DeepSpeed", "torch.distributed")
 
 
 def set_defaults() -> None:

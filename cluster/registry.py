@@ -10,6 +10,7 @@ from cluster.spool import Json
 
 _IDENTITY_TAG = "spool.record"
 _TIME_TAG = "spool.time"
+_NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def create_version(client: Any, run_id: str, identity: str, content: Json) -> int:
@@ -19,7 +20,7 @@ def create_version(client: Any, run_id: str, identity: str, content: Json) -> in
     version = _find(client, name, run_id, identity)
     if version is None:
         tags = {**content["tags"], _IDENTITY_TAG: identity, _TIME_TAG: str(content["time"])}
-        version = client.create_model_version(name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags)
+        version = client.create_model_version(name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags, await_creation_for=0)
     if content["alias"] and not _newer_holds(client, name, content["alias"], content["time"]):
         client.set_registered_model_alias(name, content["alias"], version.version)
     return int(version.version)
@@ -28,22 +29,37 @@ def create_version(client: Any, run_id: str, identity: str, content: Json) -> in
 def resolve(uri: str, *, tracking_uri: str, destination: Path | None = None) -> Path:
     """Local folder of `models:/name@alias`, `models:/name/version` or `runs:/id/folder`; any other text is a local path.
 
-    Raises LookupError when the registry has no such model, ConnectionError when it doesn't answer.
+    What lies on another host is downloaded below `destination` (default: a new temporary folder); what lies on this one may be
+    used where it is. Raises LookupError when the registry has no such model, ConnectionError when it doesn't answer.
     """
     if not uri.startswith(("models:/", "runs:/")):
         return Path(uri)
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
+
+    from cluster.sender import connect_client
 
     if destination is not None:
         destination.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(download_artifacts(artifact_uri=uri, dst_path=None if destination is None else str(destination), tracking_uri=tracking_uri))
+        client = connect_client(tracking_uri)
+        run_id, _, folder = _source(client, uri).removeprefix("runs:/").partition("/")
+        return Path(client.download_artifacts(run_id, folder, None if destination is None else str(destination)))
     except MlflowException as error:
         reason = str(error).splitlines()[0]
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in _NOT_FOUND:
             raise LookupError(f"{uri} is not in the registry at {tracking_uri} ({reason}); register a bundle, or set the alias.") from error
         raise ConnectionError(f"the registry at {tracking_uri} doesn't answer ({reason}); start it, or give a bundle's folder.") from error
+
+
+def _source(client: Any, uri: str) -> str:
+    """The `runs:/id/folder` that a model's URI stands for. MLflow's own resolver asks the default registry, not the given one."""
+    if uri.startswith("runs:/"):
+        return uri
+    name, at, alias = uri.removeprefix("models:/").partition("@")
+    if at:
+        return str(client.get_model_version_by_alias(name, alias).source)
+    name, _, version = name.rpartition("/")
+    return str(client.get_model_version(name, version).source)
 
 
 def _ensure_model(client: Any, name: str) -> None:
@@ -68,7 +84,7 @@ def _newer_holds(client: Any, name: str, alias: str, time_ms: int) -> bool:
     try:
         holder = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in _NOT_FOUND:
             raise
         return False
     return int(holder.tags.get(_TIME_TAG) or holder.creation_timestamp) > time_ms

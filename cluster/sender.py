@@ -4,6 +4,7 @@ Why each record may be sent again: MLflow drops a metric with the same key, time
 artifacts are overwritten by themselves; a run is found by the spool's id in its tags, a model version by the record's.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +18,7 @@ SPOOL_TAG = "spool.id"
 # MLflow's limits for one call of `log_batch`.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+_NOISY_LOGGERS = ("alembic", "mlflow", "urllib3.connectionpool")
 
 
 class Sender:
@@ -149,6 +151,8 @@ def connect_client(tracking_uri: str) -> Any:
     """An MLflow client of the store; the first use of a fresh SQLite file creates its tables, one process at a time."""
     from mlflow import MlflowClient
 
+    for name in _NOISY_LOGGERS:  # table creation, progress, and a line for each refused connection; what matters is told by the tracker
+        logging.getLogger(name).setLevel(logging.ERROR)
     with store_lock(tracking_uri):
         client = MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
         client.search_experiments(max_results=1)

@@ -96,10 +96,10 @@ class Spool:
         shutil.rmtree((self.folder / kept).parent, ignore_errors=True)
 
     def load_state(self) -> SendState:
-        """The sender's state; a fresh one before the first sending."""
+        """The sender's state; a fresh one before the first sending, or after a power cut took it: sending twice adds nothing."""
         try:
             return SendState(**json.loads(self.state_file.read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):
             return SendState()
 
     def save_state(self, state: SendState) -> None:

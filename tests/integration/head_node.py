@@ -1,0 +1,79 @@
+"""A Ray head node as a child process, on its own ports: it stops nothing but itself, and `ray stop` is never called."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.environment import REPOSITORY_ROOT, worker_environment
+from cluster.ray_cluster import free_port
+
+START_TIMEOUT_S = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadNode:
+    """A running head node: GCS address `host:port`, URL of the dashboard (`ray job submit --address`), process id."""
+
+    address: str
+    dashboard_url: str
+    pid: int
+
+
+@contextmanager
+def start_head_node(folder: Path, *, num_cpus: int, object_store_bytes: int = 200_000_000) -> Iterator[HeadNode]:
+    """Start a head node with its files below `folder` (a short path: unix sockets lie there), end it with all its workers."""
+    gcs, dashboard, agent, client = (free_port() for _ in range(4))
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
+    command += [f"--dashboard-port={dashboard}", "--include-dashboard=true", f"--dashboard-agent-listen-port={agent}"]
+    command += [f"--ray-client-server-port={client}", f"--temp-dir={folder}"]
+    command += [f"--num-cpus={num_cpus}", f"--object-store-memory={object_store_bytes}", "--disable-usage-stats"]
+    # Workers that pytest's own process would start inherit nothing of its settings; the head's do.
+    environment = {**os.environ, **worker_environment(), "PYTHONPATH": str(REPOSITORY_ROOT)}
+    with (folder / "head.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        _wait_for(f"http://127.0.0.1:{dashboard}/api/version", process, folder / "head.log")
+        yield HeadNode(address=f"127.0.0.1:{gcs}", dashboard_url=f"http://127.0.0.1:{dashboard}", pid=process.pid)
+    finally:
+        _end(process)
+
+
+def _wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), urllib.request.urlopen(url, timeout=2):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"Ray's head node didn't start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.2)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """SIGTERM to `ray start --block` ends this cluster and no other; what is left after that is killed."""
+    family = [process, *_descendants(process.pid)]
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    _, alive = psutil.wait_procs([member for member in family if isinstance(member, psutil.Process)], timeout=5)
+    for member in alive:
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.kill()
+    process.wait(5)
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
