@@ -93,8 +93,8 @@ def _search(logits_SV: NDArray[np.float32], normalisers_S: NDArray[np.float64], 
     candidates = np.empty(num_classes, np.int32)
     for step in range(num_steps):
         leaves = _leaves_by_total(trie, beam)
-        _keep_leaves(trie, beam, leaves, logits_SV[step], normalisers_S[step], blank)
         clock = step * beam_width * num_classes
+        _keep_leaves(trie, beam, leaves, logits_SV[step], normalisers_S[step], blank, clock)
         _grow_leaves(trie, beam, leaves, logits_SV[step], normalisers_S[step], blank, candidates, clock)
         _adopt_new_nodes(trie, beam)
     best = _leaves_by_total(trie, beam)[0]
@@ -118,7 +118,7 @@ def _leaves_by_total(trie: _Trie, beam: _Beam) -> NDArray[np.int32]:
 
 
 @jit
-def _keep_leaves(trie: _Trie, beam: _Beam, leaves: NDArray[np.int32], logits_V: NDArray[np.float32], normaliser: float, blank: int) -> None:
+def _keep_leaves(trie: _Trie, beam: _Beam, leaves: NDArray[np.int32], logits_V: NDArray[np.float32], normaliser: float, blank: int, clock: int) -> None:
     """Carry the beam's prefixes over the step, by a blank, a repeat of their last label, or as extension of another of them."""
     for node in leaves:
         trie.old_total[node], trie.old_blank[node] = trie.total[node], trie.blank[node]
@@ -134,6 +134,8 @@ def _keep_leaves(trie: _Trie, beam: _Beam, leaves: NDArray[np.int32], logits_V: 
         trie.total[node] = _log_add(trie.blank[node], trie.emitted[node])
         if trie.total[node] != IMPOSSIBLE:
             _push(trie, beam, node)
+        else:
+            trie.dropped_at[node] = clock - 1  # before anything grows in this step
 
 
 @jit
