@@ -11,5 +11,6 @@ ADAPTERS: dict[str, str] = {
     "mska_ctc_decode": "tests.parity.adapters.mska_ctc_decode",
     "mska_metrics": "tests.parity.adapters.mska_metrics",
     "mska_slr": "tests.parity.adapters.mska_slr",
+    "twostream_metrics": "tests.parity.adapters.twostream_metrics",
     "visual_head_training": "tests.parity.adapters.visual_head_training",
 }
