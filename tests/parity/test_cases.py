@@ -137,7 +137,7 @@ def test_what_is_no_case_is_malformed(text: str, tmp_path: Path, capsys: pytest.
 
 def test_a_kind_that_is_not_built_has_its_own_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unknown = write(tmp_path, {"case": "holograms"})
-    assert main([str(unknown)]) == Status.NOT_BUILT == 3
+    assert int(main([str(unknown)])) == 3
     assert capsys.readouterr().out == "holograms: not built yet (case.json)\n"
     assert main(["--quiet", str(unknown), str(HERE / "cases" / "mska_metrics.json")]) == Status.NOT_BUILT
     assert main(["--quiet", str(unknown), str(tmp_path / "missing.json")]) == Status.MISSED

@@ -17,7 +17,8 @@ def log_softmax(logits: NDArray) -> NDArray[np.float64]:
     if not logits.size:
         return logits.astype(np.float64)
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    logp: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logp
 
 
 @dataclass
