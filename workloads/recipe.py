@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from models.decoding.options import DecodingOptions
 from models.errors import RecipeError
 from models.mska.config import MskaOptions
 from models.options import Options
@@ -79,14 +80,6 @@ class ValidationOptions(Options):
     beam_width: int = Field(1, gt=0)
     select_by: str = Field("ensemble", description="head whose dev WER chooses the checkpoint: ensemble, fuse, left, right or body")
     warmup_epochs: int = Field(10, ge=0, description="a WER of 100 % or empty answers after these are reported as a fault")
-
-
-class DecodingOptions(Options):
-    """How a trained bundle answers."""
-
-    head: str = "ensemble"
-    beam_width: int = Field(5, gt=0)
-    merge_repeats: bool = True
 
 
 class TrackingOptions(Options):

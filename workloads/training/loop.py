@@ -22,7 +22,7 @@ from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.recipe import Recipe
 from workloads.training.batches import EpochBatches
-from workloads.training.checkpoints import TAG, Position, checkpoint_name, newest_intact, read_position, write_checkpoint
+from workloads.training.checkpoints import CHECKPOINTS, TAG, Position, checkpoint_name, newest_intact, prune, read_position, write_checkpoint
 from workloads.training.events import EVENTS, EventLog
 from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
 from workloads.training.session import Session
@@ -131,12 +131,12 @@ class Training:
 
     def _restore(self) -> None:
         """Continue from the newest whole checkpoint, if there is one; every rank finds the same."""
-        folder, complaints = newest_intact(self.session.checkpoint_folder)
+        folder, complaints = newest_intact(self.setting.folder / CHECKPOINTS)
         for complaint in complaints:
             self.log.write("message", text=f"checkpoint passed over: {complaint}")
         if folder is None:
             if complaints:
-                raise CheckpointError(f"{self.session.checkpoint_folder}: every checkpoint is damaged ({complaints[0]}): start a new run")
+                raise CheckpointError(f"{self.setting.folder / CHECKPOINTS}: every checkpoint is damaged ({complaints[0]}): start a new run")
             return
         position = read_position(folder)
         self._check_restorable(folder, position)
@@ -260,15 +260,16 @@ class Training:
 
     def _checkpoint(self) -> None:
         """Write a checkpoint; a full disk costs this one, not the run."""
-        position = self.position
-        metrics = {"step": float(position.step), "wer": position.wer if position.wer is not None else float("inf")}
-        try:
-            self.session.report(metrics, step=position.step, write=lambda folder: write_checkpoint(folder, self.engine, position, rank=self.session.rank))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            self.log.write("message", text=f"{checkpoint_name(position.step)} could not be written ({reason}): training goes on; make room before the next one")
-        else:
-            self.log.write("checkpoint", step=position.step, name=checkpoint_name(position.step), wer=position.wer)
+        position, folder, rank = self.position, self.setting.folder / CHECKPOINTS, self.session.rank
+        name = checkpoint_name(position.step)
+        problem = write_checkpoint(folder / name, self.engine, position, rank=rank)
+        if problem:
+            self.log.write("message", text=f"{name} could not be written ({problem}): training goes on; make room before the next one")
+        elif rank == 0:
+            prune(folder, keep=self.recipe.train.keep_checkpoints)
+            self.log.write("checkpoint", step=position.step, name=name, wer=position.wer)
+        if position.wer is not None:
+            self.session.report({"step": float(position.step), "wer": position.wer, **{f"wer_{head}": value for head, value in position.scores.items()}})
 
 
 def complaints(validation: Validation, head: str) -> list[str]:
@@ -291,5 +292,3 @@ def some(names: list[str] | tuple[str, ...]) -> str:
 
 def _finite(value: float) -> bool:
     return value == value and abs(value) != float("inf")
-
-

@@ -1,0 +1,60 @@
+"""Train a recogniser by a recipe: `python workloads/train.py --recipe demo`, here or as a Ray job.
+
+python workloads/train.py --recipe mska_slr_phoenix2014t --set data.shards=SHARDS --set optim.lr=5e-4
+python workloads/train.py --resume RUN                   continue a run that was stopped or killed
+python workloads/train.py --recipe demo --print-recipe   show the resolved recipe and stop
+ray job submit --working-dir . -- python workloads/train.py --recipe demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from workloads.entry import run_entry_point
+
+
+def parser() -> argparse.ArgumentParser:
+    from workloads.recipe import recipe_names
+
+    parser = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipe_names())}, or a path to a .yaml file")
+    which.add_argument("--resume", metavar="RUN", help="name or folder of a run to continue")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe, such as optim.lr=1e-3")
+    parser.add_argument("--print-recipe", action="store_true", help="show the resolved recipe and stop")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    import yaml
+
+    from workloads.recipe import load_recipe
+    from workloads.training.run import BUNDLE, new_run, old_run, train
+
+    if options.print_recipe:
+        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume)[0]
+        print(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), end="")
+        return 0
+    recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe else old_run(options.resume, overrides=options.set)
+    if (folder / BUNDLE).exists():
+        print(f"{folder} has come to its end; its bundle is {folder / BUNDLE}")
+        return 0
+    print(f"run {folder}", flush=True)
+    result = train(recipe, folder)
+    if result.bundle is None:
+        print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {folder}")
+        return result.exit_code
+    scores = ", ".join(f"{head} {wer:.1f}" for head, wer in (result.dev_wer or {}).items())
+    print(f"dev WER %: {scores}\nbundle: {result.bundle.folder}")
+    print(f"evaluate it: python workloads/evaluate.py --bundle {result.bundle.folder} --shards {recipe.data.shards} --split test")
+    return 0
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

@@ -1,0 +1,294 @@
+"""A run from the driver's side: its folder, the workers, tracking, plots, and the bundle at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.environment import quiet_logging
+from cluster.provenance import provenance
+from cluster.ray_cluster import connect, default_num_cpus
+from cluster.signals import StopRequest
+from cluster.tracking import MlflowTracker, Tracker
+from models.bundle import Bundle, save_bundle
+from models.bundle_record import CorpusCard
+from models.errors import RecipeError, TrainingError
+from models.metrics.cleanup import CLEANUPS
+from models.systems import SYSTEMS
+from workloads.recipe import Recipe, parse_recipe
+from workloads.shards import ShardSet
+from workloads.training.checkpoints import CHECKPOINTS, best_checkpoint, read_weights
+from workloads.training.events import EVENTS, Event, EventFollower, read_events
+from workloads.training.loop import STOP_FILE, Outcome, Setting, run_training, some
+from workloads.training.plots import draw_plots
+from workloads.training.progress import Progress
+from workloads.training.session import LocalSession, RaySession
+from workloads.validation import steps_needed
+
+RECIPE = "recipe.yaml"
+BUNDLE = "bundle"
+RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run left. bundle is None where it was stopped before its end; seconds: of the training alone."""
+
+    folder: Path
+    outcome: Outcome
+    exit_code: int
+    bundle: Bundle | None = None
+    dev_wer: dict[str, float] | None = None
+    seconds: float = 0.0
+    version: int | None = None
+
+
+def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
+    """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
+    name = recipe.run.name or f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = runs_root(recipe.run.root) / name
+    if (folder / RECIPE).exists():
+        raise RecipeError(f"{folder} holds a run of that name: continue it with --resume {folder}, or choose another with --set run.name=NAME")
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": name})})
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(Path(recipe.data.shards).resolve())})})
+    (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return recipe, folder
+
+
+def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -> tuple[Recipe, Path]:
+    """The recipe and folder of a run that is to be continued. Raises RecipeError where there is none, or an override would change it."""
+    folder = Path(name) if (Path(name) / RECIPE).exists() else runs_root(root) / name
+    file = folder / RECIPE
+    if not file.exists():
+        known = sorted(path.parent.name for path in runs_root(root).glob(f"*/{RECIPE}"))
+        raise RecipeError(f"no run {name!r} under {runs_root(root)}; there are: {', '.join(known) or 'none'}")
+    for override in overrides or []:
+        if not override.startswith(RESUMABLE):
+            raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for override in overrides or []:
+        key, _, text = override.partition("=")
+        section, _, name = key.partition(".")
+        values[section][name] = yaml.safe_load(text)
+    return parse_recipe(values, where=str(file)), folder.resolve()
+
+
+def runs_root(root: str) -> Path:
+    """Folder of all runs. In a `ray job` a relative root lies in the home folder: the job's working directory vanishes with it."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(root).is_absolute():
+        return Path.home() / "signray" / root
+    return Path(root).resolve()
+
+
+def train(recipe: Recipe, folder: Path) -> Result:
+    """Train, or continue what is in `folder`, and write the bundle of the best checkpoint. Raises TrainingError for a fault of the run."""
+    shards = ShardSet.open(Path(recipe.data.shards))
+    for text in preflight(recipe, shards):
+        print(text, flush=True)
+    began = time.perf_counter()
+    with tracked(recipe, folder, shards) as tracker:
+        outcome, exit_code = _run_workers(recipe, folder, shards, tracker)
+        result = Result(folder=folder, outcome=outcome, exit_code=exit_code, seconds=time.perf_counter() - began)
+        return _finish(result, recipe, shards, tracker)
+
+
+def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
+    """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
+    system = SYSTEMS[recipe.system]
+    expected = getattr(recipe.inputs, "num_keypoints", shards.num_keypoints)
+    if shards.num_keypoints != expected:
+        raise RecipeError(
+            f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {expected}: preprocess with --keypoints {expected}"
+        )
+    index = shards.index(recipe.data.train_split)
+    shards.files(recipe.data.dev_split)
+    unlabelled = [row.name for row in index if not row.glosses]
+    if unlabelled:
+        raise TrainingError(
+            f"{len(unlabelled)} training clips have no glosses: {some(unlabelled)}: {recipe.system} learns from gloss sentences; leave them out"
+        )
+    stride = getattr(recipe.network, "temporal_stride", 1)
+    long = [row.name for row in index if steps_needed(row.glosses or ()) > row.n_frames // stride]
+    assert system.heads
+    return [f"{len(long)} training clips have more glosses than time steps; CTC counts nothing for them: {some(long)}"] if long else []
+
+
+def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker) -> tuple[Outcome, int]:
+    """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come."""
+    setting = _setting(recipe, folder, shards)
+    total = steps_in_all(recipe, shards)
+    with Progress(total_steps=total, epochs=recipe.train.epochs, log_steps=recipe.train.log_steps) as progress:
+        listeners = (progress, MetricsListener(tracker, read_events(folder / EVENTS)))
+        if recipe.train.num_workers == 0:
+            from cluster.deepspeed_engine import single_process_group
+
+            session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split)
+            with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners), single_process_group():
+                outcome = run_training(recipe, setting, session)
+            return outcome, stop.exit_code
+        with connect(num_cpus=default_num_cpus(recipe.train.num_workers), threads=recipe.train.threads) as cluster:
+            print(f"{'started a private Ray cluster' if cluster.private else 'connected to Ray'} at {cluster.address}", flush=True)
+            with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners):
+                outcome = _fit(recipe, setting, shards)
+            return outcome, stop.exit_code
+
+
+def _fit(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
+    import ray
+    from ray.data import ExecutionOptions
+    from ray.train import DataConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from cluster.environment import quiet_ray_data
+
+    quiet_logging()
+    quiet_ray_data()
+    splits = {"train": recipe.data.train_split, "dev": recipe.data.dev_split}
+    datasets = {key: ray.data.read_parquet([str(path) for path in shards.files(split)]) for key, split in splits.items()}
+    workers = recipe.train.num_workers
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"recipe": recipe.dump(), "setting": setting, "train_clips": shards.corpus.splits[recipe.data.train_split].recordings},
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=recipe.train.gpus_per_worker > 0,
+            resources_per_worker={"CPU": recipe.train.cpus_per_worker, **({"GPU": recipe.train.gpus_per_worker} if recipe.train.gpus_per_worker else {})},
+        ),
+        # A new folder for each start of the driver: Ray would resume a name by its own records, we resume by whole checkpoints.
+        run_config=RunConfig(
+            name=time.strftime("start-%Y%m%d-%H%M%S"),
+            storage_path=str(setting.folder / "ray"),
+            failure_config=FailureConfig(max_failures=recipe.train.max_failures, controller_failure_limit=2),
+            logging_config=LoggingConfig(log_level="ERROR"),
+        ),
+        datasets=datasets,
+        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=ExecutionOptions(preserve_order=True)),
+    )
+    outcome: Outcome = trainer.fit().return_value
+    return outcome
+
+
+def _worker(config: dict[str, Any]) -> Outcome:
+    """What each Ray Train worker runs."""
+    quiet_logging()
+    recipe = parse_recipe(config["recipe"], where="the run's recipe")
+    return run_training(recipe, config["setting"], RaySession(train_clips=config["train_clips"]))
+
+
+def _setting(recipe: Recipe, folder: Path, shards: ShardSet) -> Setting:
+    references = {row.name: row.glosses for row in shards.index(recipe.data.dev_split) if row.glosses}
+    if not references:
+        raise TrainingError(f"no clip of {recipe.data.dev_split} has glosses: nothing to validate on; choose another data.dev_split")
+    return Setting(folder=folder, corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=references)
+
+
+def steps_in_all(recipe: Recipe, shards: ShardSet) -> int:
+    """Optimiser steps of the whole run."""
+    clips = shards.corpus.splits[recipe.data.train_split].recordings // max(1, recipe.train.num_workers)
+    return clips // recipe.train.batch_size // recipe.optim.accumulation * recipe.train.epochs
+
+
+class MetricsListener:
+    """Sends the numbers of events to the tracker; steps that a resumed run takes again were sent before."""
+
+    def __init__(self, tracker: Tracker, told: list[Event]) -> None:
+        self._tracker = tracker
+        self._sent = max((event["step"] for event in told if event["kind"] == "step"), default=0)
+
+    def __call__(self, event: Event) -> None:
+        if event["kind"] == "step" and event["step"] > self._sent:
+            self._sent = event["step"]
+            rates = {key: event[key] for key in ("lr", "frames_per_s", "seconds", "gradient_norm") if key in event}
+            self._tracker.log_metrics({**{f"loss/{name}": value for name, value in event["terms"].items()}, **rates}, step=event["step"])
+        elif event["kind"] == "validation":
+            self._tracker.log_metrics({f"dev_wer/{head}": value for head, value in event["scores"].items()}, step=event["step"])
+
+
+@contextmanager
+def tracked(recipe: Recipe, folder: Path, shards: ShardSet) -> Iterator[Tracker]:
+    """The run's tracker, told what the run is; ended with the run's status."""
+    tracker = MlflowTracker(
+        folder,
+        experiment=recipe.tracking.experiment,
+        run_name=folder.name,
+        tracking_uri=recipe.tracking.uri,
+        tags={"signray.system": recipe.system, "signray.recipe": recipe.recipe, "signray.shards": shards.checksum},
+        notify=lambda text: print(text, flush=True),
+    )
+    tracker.log_params(flat(recipe.dump()))
+    tracker.log_artifact(folder / RECIPE)
+    (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1, default=str) + "\n", encoding="utf-8")
+    tracker.log_artifact(folder / "provenance.json")
+    try:
+        yield tracker
+    except BaseException:
+        tracker.close("FAILED")
+        raise
+    else:
+        tracker.close("FINISHED" if (folder / BUNDLE).exists() else "KILLED")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by dotted name."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) -> Result:
+    """Plots for every run; the bundle and its registration for one that came to its end."""
+    frames = {split: [row.n_frames for row in shards.index(split)] for split in (recipe.data.train_split, recipe.data.dev_split)}
+    events = read_events(result.folder / EVENTS)
+    for path in draw_plots(result.folder / "plots", events, train_frames=frames[recipe.data.train_split], dev_frames=frames[recipe.data.dev_split]):
+        tracker.log_artifact(path, "plots")
+    if result.outcome.fault:
+        raise TrainingError(result.outcome.fault)
+    if not result.outcome.finished:
+        return replace(result, exit_code=result.exit_code or 1)
+    best = best_checkpoint(result.folder / CHECKPOINTS)
+    if best is None:
+        raise TrainingError(f"{result.folder}: no checkpoint could be written, so there is no bundle: make room and --resume the run")
+    bundle = write_bundle(recipe, result.folder, shards, *best)
+    version = tracker.register(bundle.folder, name=recipe.tracking.register_as, alias=recipe.tracking.alias) if recipe.tracking.register_as else None
+    if not recipe.tracking.register_as:
+        tracker.log_artifact(bundle.folder)
+    return replace(result, bundle=bundle, dev_wer=best[1].scores, version=version)
+
+
+def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Any) -> Bundle:
+    """The bundle of a checkpoint, in the run's folder."""
+    corpus = shards.corpus
+    card = CorpusCard(
+        name=corpus.corpus,
+        lower_case=shards.vocabulary.lower_case,
+        cleanup=corpus.corpus if corpus.corpus in CLEANUPS else "none",
+        licence=corpus.licence,
+        checksum=shards.checksum,
+    )
+    shutil.rmtree(folder / BUNDLE, ignore_errors=True)
+    names = [row.name for row in shards.index(recipe.data.dev_split)[: recipe.samples]]
+    return save_bundle(
+        folder / BUNDLE,
+        system=recipe.system,
+        options=recipe.network,
+        inputs=recipe.inputs,
+        state_dict=read_weights(checkpoint),
+        vocabulary=shards.vocabulary,
+        decoding=recipe.decoding,
+        corpus=card,
+        metrics={"dev_wer": position.scores, "selected_by": recipe.validation.select_by, "epoch": position.epoch, "step": position.step},
+        recipe=recipe.dump(),
+        provenance=provenance(),
+        samples=list(shards.rows(recipe.data.dev_split, names)) if names else (),
+    )
