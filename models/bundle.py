@@ -1,0 +1,222 @@
+"""Bundles: a trained network as one folder, the only thing that prediction, evaluation, ensembles and serving read.
+
+    bundle.json          what it is: system, options, decoding, corpus, metrics, provenance, checksums
+    weights.safetensors  float32
+    vocabulary.json      glosses and their ids
+    samples/*.npz        a few clips to try it on, where the licence of the data allows
+    recipe.yaml          how it was trained; provenance only, nothing reads it
+    README.md            the model card, for people to read and to edit; the only file without a checksum
+
+Loading never unpickles and needs no code but this package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+from torch import Tensor, nn
+
+from models.bundle_record import FORMAT, RECORD_FILE, BundleRecord, CorpusCard, FileEntry, parsed, plain, read_record
+from models.bundle_samples import SAMPLES_FOLDER, read_sample, write_samples
+from models.bundle_weights import built, fill_network, write_weights
+from models.decoding.options import DecodingOptions
+from models.errors import BundleError, VocabularyError
+from models.inputs.clip import Clip
+from models.model_card import model_card
+from models.mska.network import ENSEMBLE
+from models.options import Options
+from models.systems import SYSTEMS
+from models.version import VERSION
+from models.vocabulary import Vocabulary
+
+__all__ = ["Bundle", "CorpusCard", "DecodingOptions", "load_bundle", "save_bundle"]
+
+WEIGHTS_FILE, VOCABULARY_FILE, RECIPE_FILE, CARD_FILE = "weights.safetensors", "vocabulary.json", "recipe.yaml", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """A bundle that was read and checked; its weights stay on disk until `network` is called.
+
+    options, inputs: of the system's own classes. metrics, provenance: plain JSON values. signray: the version that wrote it.
+    """
+
+    folder: Path
+    system: str
+    task: str
+    options: Options
+    inputs: Options
+    vocabulary: Vocabulary
+    decoding: DecodingOptions
+    corpus: CorpusCard
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    signray: str
+    files: Mapping[str, FileEntry]
+    tied: Mapping[str, str]
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the weights: equal for equal networks."""
+        return self.files[WEIGHTS_FILE].sha256
+
+    def network(self, device: str = "cpu") -> nn.Module:
+        """The network with its weights, on `device`, in evaluation mode. Raises BundleError where the weights don't fit the options."""
+        network = built(SYSTEMS[self.system].build, self.options, len(self.vocabulary))
+        fill_network(network, self.folder / WEIGHTS_FILE, self.tied)
+        return network.to(device).eval()
+
+    def samples(self) -> list[Clip]:
+        """The clips that travel with the bundle, with their annotation."""
+        return [read_sample(self.folder / name) for name in sorted(self.files) if name.startswith(f"{SAMPLES_FOLDER}/")]
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    system: str,
+    options: Options,
+    inputs: Options,
+    state_dict: Mapping[str, Tensor],
+    vocabulary: Vocabulary,
+    decoding: DecodingOptions,
+    corpus: CorpusCard,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
+    samples: Sequence[Clip] = (),
+    task: str = "slr",
+) -> Bundle:
+    """Write a bundle, in place of an older one at `folder`: it is written beside and renamed at the end, so there is never half of one.
+
+    Equal arguments give equal bytes. The caller sees to it that the data's licence allows `samples`. Raises BundleError where `folder`
+    holds something else or can't be written, ValueError for metrics or provenance that JSON can't hold.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / RECORD_FILE).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise BundleError(f"{folder} is there and holds no bundle: choose another folder")
+    staging = folder.parent / f".{folder.name}.writing"
+    try:
+        shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+        staging.mkdir(parents=True)
+        tied = write_weights(staging / WEIGHTS_FILE, state_dict)
+        vocabulary.save(staging / VOCABULARY_FILE)
+        write_samples(staging / SAMPLES_FOLDER, samples)
+        if recipe is not None:
+            (staging / RECIPE_FILE).write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
+        record = BundleRecord(
+            format=FORMAT,
+            kind="network",
+            signray=VERSION,
+            task=task,
+            system=system,
+            network=options.model_dump(mode="json"),
+            inputs=inputs.model_dump(mode="json"),
+            decoding=decoding,
+            corpus=corpus,
+            metrics=plain(metrics),
+            provenance=plain(provenance),
+            tied=tied,
+            files={path.relative_to(staging).as_posix(): _entry(path) for path in sorted(staging.rglob("*")) if path.is_file()},
+        )
+        (staging / CARD_FILE).write_text(model_card(record, vocabulary, num_weights=_num_weights(state_dict, tied)), encoding="utf-8")
+        _write_synced(staging / RECORD_FILE, json.dumps(record.model_dump(mode="json"), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+        _move(staging, folder)
+    except OSError as error:
+        raise BundleError(f"{folder}: the bundle can't be written ({error.strerror or error}): free space there, or choose another folder") from error
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(staging, ignore_errors=True)
+    return load_bundle(folder)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle and compare every checksum.
+
+    Raises BundleError for a folder that is none, of a newer version, of an unknown system or kind, with unknown keys, or with a file that
+    is missing or differs from what was written.
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    system = SYSTEMS.get(record.system)
+    if system is None:
+        raise BundleError(f"{folder}: a bundle of the system {record.system!r}, which signray {VERSION} doesn't know; it knows {', '.join(SYSTEMS)}")
+    for name in (WEIGHTS_FILE, VOCABULARY_FILE):
+        if name not in record.files:
+            raise BundleError(f"{folder / RECORD_FILE}: lists no {name}: the bundle is incomplete")
+    for name, entry in record.files.items():
+        _check_file(folder, name, entry)
+    where = str(folder / RECORD_FILE)
+    if record.decoding.head not in (ENSEMBLE, *system.heads):
+        raise BundleError(f"{where}: decoding.head: {record.decoding.head!r} is no head of {record.system}; there are: {ENSEMBLE}, {', '.join(system.heads)}")
+    try:
+        vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
+    except VocabularyError as error:
+        raise BundleError(str(error)) from None
+    return Bundle(
+        folder=folder,
+        system=record.system,
+        task=record.task,
+        options=parsed(system.options, record.network, where=where, key="network"),
+        inputs=parsed(system.inputs, record.inputs, where=where, key="inputs"),
+        vocabulary=vocabulary,
+        decoding=record.decoding,
+        corpus=record.corpus,
+        metrics=record.metrics,
+        provenance=record.provenance,
+        signray=record.signray,
+        files=record.files,
+        tied=record.tied,
+    )
+
+
+def _check_file(folder: Path, name: str, entry: FileEntry) -> None:
+    relative = PurePosixPath(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BundleError(f"{folder / RECORD_FILE}: names the file {name!r}, which lies outside the bundle")
+    path = folder / name
+    size = path.stat().st_size if path.is_file() else None
+    if size != entry.size:
+        state = "is missing" if size is None else f"has {size} bytes instead of {entry.size}"
+        raise BundleError(f"{path} {state}: the bundle is incomplete; copy it again")
+    if _digest(path) != entry.sha256:
+        raise BundleError(f"{path}: its contents differ from what was written (checksum): the bundle is corrupted; copy it again")
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size=path.stat().st_size, sha256=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _num_weights(state: Mapping[str, Tensor], tied: Mapping[str, str]) -> int:
+    return sum(tensor.numel() for name, tensor in state.items() if tensor.is_floating_point() and name not in tied)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move(staging: Path, folder: Path) -> None:
+    """`staging` in place of `folder`; an older bundle there is put aside for the moment between the two renames."""
+    aside = folder.parent / f".{folder.name}.old"
+    shutil.rmtree(aside, ignore_errors=True)
+    if folder.exists():
+        folder.rename(aside)
+    staging.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
