@@ -31,9 +31,11 @@ from models.bundle_weights import built, fill_network, write_weights
 from models.decoding.options import DecodingOptions
 from models.errors import BundleError, VocabularyError
 from models.inputs.clip import Clip
+from models.inputs.keypoints import KeypointInputs
 from models.model_card import model_card
 from models.mska.network import ENSEMBLE
 from models.options import Options
+from models.recognition import Recogniser
 from models.systems import SYSTEMS
 from models.version import VERSION
 from models.vocabulary import Vocabulary
@@ -74,6 +76,17 @@ class Bundle:
         network = built(SYSTEMS[self.system].build, self.options, len(self.vocabulary))
         fill_network(network, self.folder / WEIGHTS_FILE, self.tied)
         return network.to(device).eval()
+
+    def recogniser(self, device: str = "cpu", decoding: DecodingOptions | None = None) -> Recogniser:
+        """The network ready to answer, by the bundle's decoding options unless others are given."""
+        assert isinstance(self.inputs, KeypointInputs)
+        return Recogniser(
+            system=SYSTEMS[self.system],
+            network=self.network(device),
+            inputs=self.inputs,
+            vocabulary=self.vocabulary,
+            decoding=decoding or self.decoding,
+        )
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the bundle, with their annotation."""

@@ -75,7 +75,8 @@ def _usage(record: BundleRecord) -> str:
         f"It takes keypoint files (`.npz`, `.pose`){points}: x, y in pixels and a confidence for each frame.\n\n"
         "```\npython workloads/predict.py --bundle THIS_FOLDER clip.npz\n"
         "python workloads/evaluate.py --bundle THIS_FOLDER --shards SHARDS --split test\n```\n\n"
-        "```python\nfrom models.bundle import load_bundle\n\nbundle = load_bundle(Path(THIS_FOLDER))\nnetwork = bundle.network()\n```"
+        "```python\nfrom pathlib import Path\n\nfrom models.bundle import load_bundle\n\nrecogniser = load_bundle(Path(THIS_FOLDER)).recogniser()\n"
+        "for recognition in recogniser.recognise(clips):\n    print(recognition.name, recognition.answer.words, recognition.confidence)\n```"
     )
 
 
