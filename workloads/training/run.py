@@ -136,7 +136,7 @@ def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracke
             with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners), single_process_group():
                 outcome = run_training(recipe, setting, session)
             return outcome, stop.exit_code
-        with connect(num_cpus=default_num_cpus(recipe.train.num_workers), threads=recipe.train.threads) as cluster:
+        with connect(num_cpus=default_num_cpus(recipe.train.num_workers), threads=recipe.train.threads, driver_logs=False) as cluster:
             print(f"{'started a private Ray cluster' if cluster.private else 'connected to Ray'} at {cluster.address}", flush=True)
             with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners):
                 outcome = _fit(recipe, setting, shards)

@@ -1,0 +1,42 @@
+# One door: `make demo` shows the whole main job, `make test` is what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := models cluster workloads tune serve
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean format
+
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+$(VENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"signray needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11 ...") if v < (3, 11) else None'
+	@echo "creating the environment in $(VENV) (1-3 minutes) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(VENV)/ready  ## the whole main job on generated signing: shards, training, evaluation, registry
+	@$(BIN)/python workloads/demo.py
+
+check: $(VENV)/ready  ## format, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: check  ## check, then all tests that need no GPU
+	@$(BIN)/python -m pytest
+
+bench: $(VENV)/ready  ## measure speed; writes tests/benchmarks/RESULTS.md
+	@$(BIN)/python tests/benchmarks/run.py
+
+format: $(VENV)/ready  ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:  ## remove the environment, caches and what the demo made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info runs/demo data/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
