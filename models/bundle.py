@@ -33,9 +33,8 @@ from models.errors import BundleError, VocabularyError
 from models.inputs.clip import Clip
 from models.inputs.keypoints import KeypointInputs
 from models.model_card import model_card
-from models.mska.network import ENSEMBLE
 from models.options import Options
-from models.recognition import Recogniser
+from models.recognition import Recogniser, all_heads
 from models.systems import SYSTEMS
 from models.version import VERSION
 from models.vocabulary import Vocabulary
@@ -169,8 +168,8 @@ def load_bundle(folder: Path) -> Bundle:
     for name, entry in record.files.items():
         _check_file(folder, name, entry)
     where = str(folder / RECORD_FILE)
-    if record.decoding.head not in (ENSEMBLE, *system.heads):
-        raise BundleError(f"{where}: decoding.head: {record.decoding.head!r} is no head of {record.system}; there are: {ENSEMBLE}, {', '.join(system.heads)}")
+    if record.decoding.head not in all_heads(system):
+        raise BundleError(f"{where}: decoding.head: {record.decoding.head!r} is no head of {record.system}; there are: {', '.join(all_heads(system))}")
     try:
         vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
     except VocabularyError as error:

@@ -25,6 +25,11 @@ from models.vocabulary import Vocabulary
 WINDOW_BATCHES = 8  # batches of clips that are held at a time, to be sorted by length: some 40 MB
 
 
+def all_heads(system: System) -> tuple[str, ...]:
+    """Names of what can answer: the ensemble, then the system's heads."""
+    return (ENSEMBLE, *system.heads)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RecognisedGloss:
     """A gloss and where it was signed: the half-open interval of source frames, and of seconds where the clip's fps is known.
@@ -102,7 +107,7 @@ class Recogniser:
 
     def head_names(self) -> tuple[str, ...]:
         """All heads, the one that answers first. Raises ValueError where the system has no such head."""
-        names = (ENSEMBLE, *self.system.heads)
+        names = all_heads(self.system)
         if self.decoding.head not in names:
             raise ValueError(f"no head {self.decoding.head!r}: there are {', '.join(names)}")
         return (self.decoding.head, *(name for name in names if name != self.decoding.head))
@@ -114,9 +119,10 @@ class Recogniser:
                 raise RecordingError(f"{outcome.name}: {outcome.reason}")
             yield outcome
 
-    def attempt(self, clips: Iterable[Clip], *, batch_size: int = 8, heads: Sequence[str] | None = None) -> Iterator[Recognition | Unanswered]:
+    def attempt(self, clips: Iterable[Clip | Unanswered], *, batch_size: int = 8, heads: Sequence[str] | None = None) -> Iterator[Recognition | Unanswered]:
         """Answers in the order of `clips`, which are read as they are needed and batched by length; one for each clip.
 
+        A clip that couldn't even be read stands among them as `Unanswered` and is passed on.
         heads: those to decode, the one that answers first (None: all, the chosen one first). Raises ValueError for an unknown head.
         """
         names = self.head_names() if heads is None else tuple(heads)
@@ -133,19 +139,20 @@ class Recogniser:
             return f"frame size unknown: {clip.frame_size} is no width and height in pixels"
         return keypoint_problem(clip.keypoints, self.inputs.num_keypoints)
 
-    def _window(self, clips: Sequence[Clip], batch_size: int, names: Sequence[str]) -> list[Recognition | Unanswered]:
+    def _window(self, clips: Sequence[Clip | Unanswered], batch_size: int, names: Sequence[str]) -> list[Recognition | Unanswered]:
         outcomes: dict[int, Recognition | Unanswered] = {}
-        good = []
+        good: list[tuple[int, Clip]] = []
         for position, clip in enumerate(clips):
-            reason = self.problem(clip)
-            if reason is None:
-                good.append(position)
-            else:
+            if isinstance(clip, Unanswered):
+                outcomes[position] = clip
+            elif reason := self.problem(clip):
                 outcomes[position] = Unanswered(name=clip.name, reason=reason)
-        good.sort(key=lambda position: clips[position].num_frames)
+            else:
+                good.append((position, clip))
+        good.sort(key=lambda entry: entry[1].num_frames)
         for start in range(0, len(good), batch_size):
-            positions = good[start : start + batch_size]
-            outcomes.update(zip(positions, self._batch([clips[position] for position in positions], names), strict=True))
+            positions, batch = zip(*good[start : start + batch_size], strict=True)
+            outcomes.update(zip(positions, self._batch(batch, names), strict=True))
         return [outcomes[position] for position in range(len(clips))]
 
     def _batch(self, clips: Sequence[Clip], names: Sequence[str]) -> list[Recognition | Unanswered]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -239,6 +239,19 @@ def _shard_errors(file: Path) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         raise ShardError(f"{file}: truncated or damaged ({' '.join(str(error).split())[:100]}); {AGAIN} with --force") from None
+
+
+def row_group_sizes(file: Path) -> list[int]:
+    """Recordings in each row group of a shard. Errors: ShardError where it can't be read."""
+    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+
+
+def read_row_groups(file: Path, groups: Iterable[int]) -> Iterator[Clip]:
+    """The clips of some row groups of a shard, by number, one group at a time: a piece of work. Errors: ShardError where it can't be read."""
+    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        for number in groups:
+            yield from _clips(parquet.read_row_group(number, use_threads=False), None)
 
 
 def _row_groups(file: Path, wanted: frozenset[str] | None) -> Iterator[pa.Table]:

@@ -1,0 +1,80 @@
+"""Bundles as a user names them: a folder, a version in the model registry, or a released checkpoint that becomes one."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from cluster.registry import resolve
+from cluster.sender import resolve_uri
+from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle, save_bundle
+from models.bundle_weights import built
+from models.errors import BundleError
+from models.options import Options
+from models.published.loading import read_checkpoint
+from models.recognition import all_heads
+from models.systems import SYSTEMS
+from models.vocabulary import Vocabulary
+
+RUNS = Path("runs")  # where the embedded registry lies unless a URI says otherwise
+BUNDLE_HELP = "folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
+TRACKING_HELP = f"MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of {RUNS}/)"
+
+
+def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle:
+    """The bundle of a folder or a registry URI. Raises BundleError where there is none, ConnectionError where the registry doesn't answer."""
+    try:
+        return load_bundle(resolve(name, tracking_uri=resolve_uri(tracking_uri, RUNS)))
+    except LookupError as error:
+        raise BundleError(str(error)) from None
+
+
+def chosen_decoding(bundle: Bundle, *, head: str | None = None, beam_width: int | None = None) -> DecodingOptions:
+    """The bundle's decoding options with what the user chose instead. Raises BundleError that names the heads where there is none of this name."""
+    known = all_heads(SYSTEMS[bundle.system])
+    if head is not None and head not in known:
+        raise BundleError(f"--head {head}: no head of {bundle.folder}; there are {', '.join(known)}")
+    changes = {"head": head, "beam_width": beam_width}
+    return bundle.decoding.model_copy(update={key: value for key, value in changes.items() if value is not None})
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def bundle_from_published(
+    checkpoint: Path,
+    folder: Path,
+    *,
+    system: str,
+    options: Options,
+    inputs: Options,
+    vocabulary: Vocabulary,
+    decoding: DecodingOptions,
+    corpus: CorpusCard,
+) -> Bundle:
+    """A bundle at `folder` of a released `.pth` checkpoint, which is read without running code of it.
+
+    Raises CheckpointError that names what doesn't fit the options or the vocabulary, BundleError where `folder` can't be written.
+    """
+    network = built(SYSTEMS[system].build, options, len(vocabulary))
+    SYSTEMS[system].load_published(network, read_checkpoint(checkpoint))
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return save_bundle(
+        folder,
+        system=system,
+        options=options,
+        inputs=inputs,
+        state_dict=network.state_dict(),
+        vocabulary=vocabulary,
+        decoding=decoding,
+        corpus=corpus,
+        metrics={},
+        provenance={"published.checkpoint": checkpoint.name, "published.sha256": digest},
+    )

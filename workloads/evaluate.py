@@ -1,0 +1,143 @@
+"""Evaluate a bundle on a split of shards: word error rate of every head, by signer, and what was confused with what.
+
+    python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split test
+    python workloads/evaluate.py --bundle models:/mska_slr@champion --shards data/phoenix2014t --split dev --num-workers 4
+    python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
+
+Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and wer.png into --out.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from models.bundle import Bundle, DecodingOptions
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, chosen_decoding, open_bundle, positive
+from workloads.entry import run_entry_point
+from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
+from workloads.reports import clip_record, draw_wer, evaluation_tables, write_json, write_jsonl
+from workloads.scoring import Answer, Evaluation, score
+from workloads.shards import ShardSet
+
+EVALUATION_FILE, PREDICTIONS_FILE, PLOT_FILE = "evaluation.json", "predictions.jsonl", "wer.png"
+MUCH_WORK_FRAMES = 50_000  # below, starting a private Ray costs more than it saves
+
+
+def evaluate(
+    bundle: Bundle,
+    shards: ShardSet,
+    split: str,
+    *,
+    decoding: DecodingOptions | None = None,
+    batch_size: int = 8,
+    run_pieces: RunPieces | None = None,
+    out: Path | None = None,
+) -> Evaluation:
+    """Recognise a split with every head and the ensemble, and score it by the clean-up rules of the bundle's corpus.
+
+    `run_pieces` says where (None: Ray where one is running or the work is worth it, else this process); the result is the same.
+    The files of `write_evaluation` go to `out`, where it is given.
+    Errors: ShardError for an unknown split or a damaged shard, CorpusError where no clip can be scored, BundleError for weights that don't fit.
+    """
+    decoding = decoding or bundle.decoding
+    run_pieces = run_pieces or _default_runner(shards, split)
+    device = "cuda" if run_pieces is in_this_process and torch.cuda.is_available() else "cpu"
+    recogniser = bundle.recogniser(device, decoding)
+    work = pieces(shards, split)
+    numbered: dict[int, list[Answer]] = dict(_watched(run_pieces(recogniser, work, batch_size), work))
+    evaluation = score(
+        [answer for number in sorted(numbered) for answer in numbered[number]],
+        vocabulary=bundle.vocabulary,
+        corpus=bundle.corpus,
+        decoding=decoding,
+        split=split,
+        shards_checksum=shards.checksum,
+        weights_checksum=bundle.checksum,
+    )
+    if out is not None:
+        write_evaluation(evaluation, out)
+    return evaluation
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """`evaluation.json`, `predictions.jsonl` and `wer.png` in `folder`, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / EVALUATION_FILE, evaluation.record())
+    write_jsonl(folder / PREDICTIONS_FILE, map(clip_record, evaluation.clips))
+    draw_wer(folder / PLOT_FILE, evaluation)
+
+
+def _default_runner(shards: ShardSet, split: str) -> RunPieces:
+    counts = shards.corpus.splits.get(split)
+    much = counts is not None and counts.frames > MUCH_WORK_FRAMES
+    return with_ray() if os.environ.get("RAY_ADDRESS") or much else in_this_process
+
+
+def _watched(results: Iterator[tuple[int, list[Answer]]], work: Sequence[Piece]) -> Iterator[tuple[int, list[Answer]]]:
+    """The results, with a bar of clips on a terminal."""
+    terminal = Console(stderr=True)
+    with Progress(console=terminal, disable=not terminal.is_terminal, transient=True) as progress:
+        task = progress.add_task("clips", total=sum(piece.num_clips for piece in work))
+        for number, answers in results:
+            progress.advance(task, len(answers))
+            yield number, answers
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    given = _parser().parse_args(arguments)
+    started = time.monotonic()
+    bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
+    shards = ShardSet.open(given.shards)
+    folder = given.out or Path("runs") / "evaluations" / f"{shards.corpus.corpus}_{given.split}"
+    evaluation = evaluate(
+        bundle,
+        shards,
+        given.split,
+        decoding=chosen_decoding(bundle, head=given.head, beam_width=given.beam),
+        batch_size=given.batch_size,
+        run_pieces=with_ray(given.num_workers) if given.workers == "ray" or given.num_workers else {"auto": None, "local": in_this_process}[given.workers],
+        out=folder,
+    )
+    if given.format == "json":
+        print(json.dumps(evaluation.record(), ensure_ascii=False, indent=1))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for part in evaluation_tables(evaluation):
+        console.print(part)
+    console.print(f"{folder}: {EVALUATION_FILE}, {PREDICTIONS_FILE} and {PLOT_FILE} written, {time.monotonic() - started:.1f} s", markup=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
+    parser.add_argument("--shards", required=True, type=Path, help="folder that workloads/preprocess.py wrote; every node must see it")
+    parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")
+    parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
+    parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's, 5 as published)")
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/evaluations/CORPUS_SPLIT)")
+    parser.add_argument("--format", choices=["table", "json"], default="table", help="what is printed (default: table)")
+    parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or actors of Ray Data (auto: Ray for much work)")
+    parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")
+    parser.add_argument("--num-workers", type=positive, metavar="N", help="actors of Ray Data (default: one per GPU, or per CPU but one)")
+    parser.add_argument("--tracking-uri", help=TRACKING_HELP)
+    return parser
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

@@ -1,0 +1,158 @@
+"""Recognise the glosses in keypoint files: which, when, and how sure the network is.
+
+    python workloads/predict.py --bundle runs/demo/bundle clip.npz other.pose
+    python workloads/predict.py --bundle runs/demo/bundle --manifest clips.csv --format jsonl --out answers.jsonl
+    python workloads/predict.py --bundle models:/mska_slr@champion clip.npz --format json | jq '.clips[0].sentence'
+
+A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size (width, height), fps) or .pose.
+A file that can't be used is answered by its error, the others are recognised all the same, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from typing import TextIO
+
+import torch
+from rich.console import Console
+
+from models.bundle import Bundle
+from models.errors import CorpusError, RecordingError
+from models.inputs.clip import Clip
+from models.media import VIDEO_SUFFIXES, KeypointClip, read_keypoints
+from models.recognition import Recognition, Unanswered
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, chosen_decoding, open_bundle, positive
+from workloads.corpora.corpus import Rejection
+from workloads.corpora.manifest import read_manifest
+from workloads.corpora.recording import Recording
+from workloads.entry import run_entry_point
+from workloads.reports import outcome_record, outcome_table
+
+SOME_FAILED = 1
+Outcome = Recognition | Unanswered
+
+
+def read_clips(recordings: Iterable[Recording | Rejection]) -> Iterator[Clip | Unanswered]:
+    """The clips of recordings with their keypoint files read, one at a time; one that can't be read gives its reason.
+
+    What a recording says of fps and frame size goes before what its file says.
+    """
+    for recording in recordings:
+        if isinstance(recording, Rejection):
+            yield Unanswered(name=recording.name, reason=recording.reason)
+            continue
+        assert recording.path is not None
+        try:
+            yield _clip(recording, _read(recording.path))
+        except RecordingError as error:
+            yield Unanswered(name=recording.name, reason=str(error))
+
+
+def listed(files: Sequence[Path], manifest: Path | None, *, size: tuple[int, int] | None, fps: float | None) -> list[Recording | Rejection]:
+    """The files given, named by their paths, and the manifest's recordings. Raises CorpusError for a manifest that can't be read."""
+    width, height = size or (None, None)
+    found: list[Recording | Rejection] = [Recording(name=str(file), split="", path=file, fps=fps, width=width, height=height) for file in files]
+    if manifest is not None:
+        found += read_manifest(manifest, {}).recordings()
+    return found
+
+
+def _read(path: Path) -> KeypointClip:
+    if path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir():
+        what = "a folder" if path.is_dir() else "a video"
+        raise RecordingError(f"needs keypoints: {path} is {what}; estimate the signer's keypoints and give the .npz or .pose file")
+    return read_keypoints(path)
+
+
+def _clip(recording: Recording, file: KeypointClip) -> Clip:
+    width, height = recording.width or file.width, recording.height or file.height
+    if not width or not height:
+        raise RecordingError(f"frame size unknown: {recording.path} doesn't say it; add frame_size to the file, or give --frame-size WIDTHxHEIGHT")
+    return Clip(
+        name=recording.name,
+        keypoints=file.keypoints,
+        frame_size=(width, height),
+        glosses=recording.glosses,
+        signer=recording.signer,
+        fps=recording.fps or file.fps,
+    )
+
+
+def predict(
+    bundle: Bundle, clips: Iterable[Clip | Unanswered], *, head: str | None = None, beam_width: int | None = None, batch_size: int = 8
+) -> Iterator[Outcome]:
+    """Outcomes in the order of `clips`, by one head; the clips are read as they are needed. Raises BundleError for an unknown head."""
+    decoding = chosen_decoding(bundle, head=head, beam_width=beam_width)
+    recogniser = bundle.recogniser("cuda" if torch.cuda.is_available() else "cpu", decoding)
+    return recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.head])
+
+
+def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle, form: str, out: TextIO) -> bool:
+    """Print outcomes as `table`, `json` or `jsonl` (one line as soon as it is known); whether every clip was recognised."""
+    kept: list[Outcome] = []
+    complete = True
+    for outcome in outcomes:
+        complete = complete and isinstance(outcome, Recognition)
+        if form == "jsonl":
+            print(json.dumps(outcome_record(outcome), ensure_ascii=False), file=out, flush=True)
+        else:
+            kept.append(outcome)
+    if form == "json":
+        about = {"system": bundle.system, "corpus": bundle.corpus.name, "weights": bundle.checksum}
+        print(json.dumps({"bundle": about, "clips": [outcome_record(outcome) for outcome in kept]}, ensure_ascii=False, indent=1), file=out)
+    elif form == "table":
+        console = Console(file=out, highlight=False)
+        console.print(outcome_table(kept))
+    return complete
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    given = _parser().parse_args(arguments)
+    if not given.inputs and given.manifest is None:
+        raise CorpusError("nothing to recognise: give keypoint files, or --manifest FILE")
+    recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
+    bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
+    outcomes = predict(bundle, read_clips(recordings), head=given.head, beam_width=given.beam, batch_size=given.batch_size)
+    with given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out:
+        complete = write_outcomes(outcomes, bundle, given.format, out)
+    return 0 if complete else SOME_FAILED
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """`WIDTHxHEIGHT` in pixels, for argparse."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 640x480")
+    return int(width), int(height)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="FILE", help="keypoint file, .npz or .pose")
+    parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
+    parser.add_argument("--manifest", type=Path, help="table of clips with the columns name and path, as preprocess.py takes it (.csv, .tsv, .jsonl, .parquet)")
+    parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
+    parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's)")
+    parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
+    parser.add_argument(
+        "--frame-size", type=frame_size, metavar="WxH", help="width and height in pixels of the given files' pictures, instead of what they say"
+    )
+    parser.add_argument("--fps", type=float, help="frames per second of the given files, instead of what they say")
+    parser.add_argument("--tracking-uri", help=TRACKING_HELP)
+    return parser
+
+
+if __name__ == "__main__":
+    run_entry_point(main)

@@ -1,0 +1,184 @@
+"""Results for people and programs: tables on the terminal, JSON files, a plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from rich.box import SIMPLE_HEAD
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from models.metrics.wer import WordErrors
+from models.recognition import RecognisedGloss, Recognition, Unanswered
+from workloads.scoring import ClipScore, Evaluation
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+ERROR_KINDS = {"substitutions": "#4477aa", "deletions": "#ccbb44", "insertions": "#ee6677"}
+MOST_CONFUSED, MOST_SIGNERS, MOST_UNSCORED = 10, 20, 5
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
+
+
+def evaluation_tables(evaluation: Evaluation) -> Iterator[RenderableType]:
+    """WER by head, by signer, the most confused pairs, and what could not be scored or known."""
+    yield _head_table(evaluation)
+    if len(evaluation.by_signer) > 1:
+        yield _signer_table(evaluation)
+    if evaluation.confused:
+        yield _confusion_table(evaluation)
+    yield from _remarks(evaluation)
+
+
+def _head_table(evaluation: Evaluation) -> Table:
+    glosses = evaluation.errors[evaluation.head].reference_tokens
+    table = _table(f"Word error rate in % of {glosses:,} glosses, {len(evaluation.clips):,} clips of {evaluation.split}", "head")
+    for head, errors in evaluation.errors.items():
+        name = f"{head} (answers)" if head == evaluation.head else head
+        table.add_row(name, *_rates(errors), style="bold" if head == evaluation.head else None)
+    return table
+
+
+def _signer_table(evaluation: Evaluation) -> Table:
+    table = _table(f"By signer, head {evaluation.head}", "signer")
+    table.add_column("glosses", justify="right")
+    for signer, errors in list(evaluation.by_signer.items())[:MOST_SIGNERS]:
+        rates = _rates(errors) if errors.reference_tokens else ("–",) * 4
+        table.add_row(escape(signer), *rates, f"{errors.reference_tokens:,}")
+    if len(evaluation.by_signer) > MOST_SIGNERS:
+        table.caption = f"and {len(evaluation.by_signer) - MOST_SIGNERS} more in evaluation.json"
+    return table
+
+
+def _confusion_table(evaluation: Evaluation) -> Table:
+    table = Table("reference", "recognised", title=f"Most confused, head {evaluation.head}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("times", justify="right")
+    for reference, recognised, count in evaluation.confused[:MOST_CONFUSED]:
+        table.add_row(escape(reference), escape(recognised), str(count))
+    return table
+
+
+def _remarks(evaluation: Evaluation) -> Iterator[str]:
+    low = sum(clip.low_confidence for clip in evaluation.clips)
+    yield f"published protocol (the smallest of the {len(evaluation.wer)} on this split; not to select by): {evaluation.published_protocol_wer:.2f} %"
+    yield f"low confidence: {low:,} of {len(evaluation.clips):,} answers are below {evaluation.decoding.low_confidence:g}"
+    if evaluation.unknown:
+        shown = ", ".join(f"{gloss} ({count})" for gloss, count in list(evaluation.unknown.items())[:MOST_CONFUSED])
+        more = f" and {len(evaluation.unknown) - MOST_CONFUSED:,} more" if len(evaluation.unknown) > MOST_CONFUSED else ""
+        yield escape(f"glosses of the references that the vocabulary lacks, each counted as an error: {shown}{more}")
+    for clip in evaluation.unscored[:MOST_UNSCORED]:
+        yield escape(f"not scored: {clip.name}: {clip.reason}")
+    if len(evaluation.unscored) > MOST_UNSCORED:
+        yield f"not scored: {len(evaluation.unscored) - MOST_UNSCORED:,} more, see evaluation.json"
+
+
+def _table(title: str, first: str) -> Table:
+    table = Table(first, title=title, title_justify="left", box=SIMPLE_HEAD)
+    for column in ("WER", "sub", "del", "ins"):
+        table.add_column(column, justify="right")
+    return table
+
+
+def _rates(errors: WordErrors) -> tuple[str, ...]:
+    return tuple(f"{errors.rate_of(count):.2f}" for count in (errors.errors, errors.substitutions, errors.deletions, errors.insertions))
+
+
+def clip_record(clip: ClipScore) -> dict[str, Any]:
+    """One line of `predictions.jsonl`: the sentences as compared, the errors of each head, the one that answers first."""
+    return {
+        "name": clip.name,
+        "signer": clip.signer,
+        "reference": " ".join(clip.reference),
+        "hypotheses": {head: " ".join(words) for head, words in clip.hypotheses.items()},
+        "errors": {head: {"S": errors.substitutions, "D": errors.deletions, "I": errors.insertions} for head, errors in clip.errors.items()},
+        "confidence": round(clip.confidence, 4),
+        "low_confidence": clip.low_confidence,
+    }
+
+
+def draw_wer(path: Path, evaluation: Evaluation) -> None:
+    """Bars of each head's errors by kind, as a PNG file."""
+    figure, axes = plt.subplots(figsize=(7.0, 4.2), layout="constrained")
+    names = list(evaluation.errors)
+    base = [0.0] * len(names)
+    for kind, colour in ERROR_KINDS.items():
+        heights = [errors.rate_of(getattr(errors, kind)) for errors in evaluation.errors.values()]
+        axes.bar(names, heights, bottom=base, label=kind, color=colour, width=0.65)
+        base = [low + height for low, height in zip(base, heights, strict=True)]
+    for position, rate in enumerate(evaluation.wer.values()):
+        axes.text(position, rate, f"{rate:.1f}", ha="center", va="bottom", fontweight="bold" if position == 0 else "normal")
+    axes.set(ylabel="WER in % of the references' glosses", title=f"{evaluation.corpus.name}, {evaluation.split}: {len(evaluation.clips):,} clips")
+    axes.set_ylim(0, max(1.0, max(base) * 1.12))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def outcome_record(outcome: Recognition | Unanswered) -> dict[str, Any]:
+    """What was recognised in one clip as plain values, or the error."""
+    if isinstance(outcome, Unanswered):
+        return {"name": outcome.name, "error": outcome.reason}
+    return {
+        "name": outcome.name,
+        "head": outcome.head,
+        "sentence": " ".join(outcome.answer.words),
+        "glosses": [_gloss_record(entry) for entry in outcome.answer.glosses],
+        "confidence": round(outcome.confidence, 4),
+        "low_confidence": outcome.low_confidence,
+        "score": round(outcome.answer.score, 4),
+        "num_frames": outcome.num_frames,
+        "fps": outcome.fps,
+    }
+
+
+def _gloss_record(entry: RecognisedGloss) -> dict[str, Any]:
+    return {
+        "gloss": entry.gloss,
+        "confidence": round(entry.confidence, 4),
+        "start_frame": entry.start_frame,
+        "end_frame": entry.end_frame,
+        "start_s": None if entry.start_s is None else round(entry.start_s, 3),
+        "end_s": None if entry.end_s is None else round(entry.end_s, 3),
+    }
+
+
+def outcome_table(outcomes: Sequence[Recognition | Unanswered]) -> Table:
+    """Glosses with times and confidence, one clip below the other."""
+    table = Table("clip", "gloss", box=SIMPLE_HEAD)
+    for column in ("from", "to", "confidence"):
+        table.add_column(column, justify="right")
+    for outcome in outcomes:
+        for number, row in enumerate(_outcome_rows(outcome)):
+            table.add_row(escape(outcome.name) if number == 0 else "", *row)
+        table.add_section()
+    return table
+
+
+def _outcome_rows(outcome: Recognition | Unanswered) -> list[tuple[str, ...]]:
+    if isinstance(outcome, Unanswered):
+        return [(f"[red]error:[/red] {escape(outcome.reason)}",)]
+    rows: list[tuple[str, ...]] = [(escape(entry.gloss), *_times(entry), f"{entry.confidence:.2f}") for entry in outcome.answer.glosses]
+    if outcome.low_confidence:
+        rows.append(
+            ("[yellow]low confidence: don't rely on it[/yellow]" if rows else "[yellow]nothing recognised[/yellow]", "", "", f"{outcome.confidence:.2f}")
+        )
+    return rows
+
+
+def _times(entry: RecognisedGloss) -> tuple[str, str]:
+    if entry.start_s is None or entry.end_s is None:
+        return f"frame {entry.start_frame}", f"{entry.end_frame}"
+    return f"{entry.start_s:.2f} s", f"{entry.end_s:.2f} s"
