@@ -116,7 +116,7 @@ def _zero(stage: int) -> dict[str, Any]:
     options: dict[str, Any] = {"stage": stage}
     if stage in (1, 2) and not torch.cuda.is_available():
         # Without streams there is nothing to overlap with, and the contiguous copy of the gradients only costs (1,200 tensors, one
-        # process: 47 ms a step with DeepSpeed's defaults, 17 ms without these two).
+        # process: 59 ms a step more than plain PyTorch with DeepSpeed's defaults, 27 ms without these two).
         options |= {"overlap_comm": False, "contiguous_gradients": False}
     if stage == 3:
         options |= {"stage3_gather_16bit_weights_on_model_save": True}
@@ -140,7 +140,7 @@ def _precision(precision: Precision) -> dict[str, Any]:
 def _lighten_stage_0(engine: Any, optimizer: torch.optim.Optimizer, clipping: float) -> None:
     """Replace three loops over all parameters that DeepSpeed runs in Python each step by torch's own, with the same results.
 
-    With one process there is nothing to reduce either. Together they took 12 ms (27 ms with clipping) of a step of 1,200 tensors.
+    With one process there is nothing to reduce either. Together they took 12 ms (17 ms with clipping) of a step of 1,200 tensors; without them it takes as long as plain PyTorch.
     """
     parameters = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
 

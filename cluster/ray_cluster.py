@@ -7,18 +7,15 @@ import json
 import logging
 import os
 import secrets
-import shutil
-import signal
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from cluster.environment import set_defaults, worker_environment
+from cluster.reaper import start_reaper
 
 CONNECT_TIMEOUT_S = 5.0
 _LOOPBACK = "127.0.0.1"
@@ -99,7 +96,7 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
 
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp" if os.path.isdir("/tmp") else None))  # short: unix socket paths are limited to 107 bytes
     port = free_port()
-    before = _children()
+    reaper = start_reaper(folder)
     variables = {**worker_environment(threads=threads), "RAY_ADDRESS": f"{ray.util.get_node_ip_address()}:{port}"}
     _lock_with_token()
     try:
@@ -117,10 +114,8 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
             )
         yield _info(context.dashboard_url, private=True)
     finally:
-        started = _children() - before
         ray.shutdown()
-        _end(started)
-        shutil.rmtree(folder, ignore_errors=True)
+        reaper.communicate()
 
 
 def _lock_with_token() -> None:
@@ -220,19 +215,6 @@ def _assign(variables: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _children() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
-
-
-def _end(processes: set[psutil.Process], patience_s: float = 5.0) -> None:
-    """Wait for processes to end, and end those that don't: a worker inside a long C call survives its raylet for a while."""
-    _, alive = psutil.wait_procs(processes, timeout=patience_s)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=patience_s)
 
 
 def _first_line(error: Exception) -> str:

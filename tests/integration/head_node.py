@@ -38,7 +38,8 @@ def start_head_node(folder: Path, *, num_cpus: int, object_store_bytes: int = 20
     command += [f"--ray-client-server-port={client}", f"--temp-dir={folder}"]
     command += [f"--num-cpus={num_cpus}", f"--object-store-memory={object_store_bytes}", "--disable-usage-stats"]
     # Workers that pytest's own process would start inherit nothing of its settings; the head's do.
-    environment = {**os.environ, **worker_environment(), "PYTHONPATH": str(REPOSITORY_ROOT)}
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # a job's `python` is the first on the head's path
+    environment = {**os.environ, **worker_environment(), "PYTHONPATH": str(REPOSITORY_ROOT), "PATH": path}
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

@@ -1,0 +1,51 @@
+import json
+import socket
+import time
+
+import pytest
+
+from cluster import ray_cluster
+from cluster.ray_cluster import connect, default_num_cpus, free_port
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9"),
+        ("nowhere.invalid:6379", "no Ray cluster answers at nowhere.invalid:6379"),
+        ("127.0.0.1:99999", "no Ray cluster answers at 127.0.0.1:99999"),
+        ("head", "'head' is not host:port"),
+        ("http://127.0.0.1:8265", "is a dashboard"),
+    ],
+)
+def test_an_address_without_a_cluster_is_said_at_once(address: str, message: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match=message) as error, connect(address=address):
+        pass
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - began < 5
+
+
+def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "CONNECT_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = "127.0.0.1:" + str(listener.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConnectionError, match="is no Ray head"), connect():
+            pass
+
+
+def test_ray_data_gets_a_cpu_beside_the_workers() -> None:
+    assert default_num_cpus(num_workers=64) == 65
+    assert default_num_cpus() >= 2
+
+
+def test_ports_are_outside_rays_own_range() -> None:
+    assert all(not 10002 <= free_port() <= 19999 for _ in range(20))
+
+
+def test_variables_that_a_job_has_set_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": {"env_vars": {"OMP_NUM_THREADS": "2"}}}))
+    assert ray_cluster._job_variables() == {"OMP_NUM_THREADS"}
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps({"runtime_env": None}))
+    assert ray_cluster._job_variables() == set()
