@@ -140,7 +140,8 @@ def _precision(precision: Precision) -> dict[str, Any]:
 def _lighten_stage_0(engine: Any, optimizer: torch.optim.Optimizer, clipping: float) -> None:
     """Replace three loops over all parameters that DeepSpeed runs in Python each step by torch's own, with the same results.
 
-    With one process there is nothing to reduce either. Together they took 12 ms (17 ms with clipping) of a step of 1,200 tensors; without them it takes as long as plain PyTorch.
+    With one process there is nothing to reduce either. Together they took 12 ms (17 ms with clipping) of a step of 1,200 tensors;
+    without them it takes as long as plain PyTorch.
     """
     parameters = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]
 
