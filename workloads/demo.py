@@ -1,0 +1,163 @@
+"""The whole main job on generated signing: shards, training on two Ray workers, evaluation, the model registry.
+
+python workloads/demo.py             what `make demo` runs; a second run re-uses what is there
+python workloads/demo.py --toy       the same in a minute, with sizes that learn nothing (the tests run it so)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from workloads.entry import run_entry_point
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
+CORPUS: dict[str, float] = {"seed": 1, "glosses": 24, "num_train": 400, "num_dev": 40, "num_test": 80, "num_signer_independent": 40}
+CORPUS |= {"num_signers": 4, "min_glosses": 2, "max_glosses": 5, "fps": 12.5}
+TOY_CORPUS = CORPUS | {"glosses": 10, "num_train": 16, "num_dev": 4, "num_test": 4, "num_signer_independent": 2, "num_signers": 2, "max_glosses": 4}
+TOY_RECIPE = ("train.epochs=1", "network.blocks=[[4, 4, 1, 7, 2], [4, 4, 1, 3, 2]]", "network.head.hidden_size=16", "network.head.ff_size=16", "samples=1")
+SUMMARY = "summary.json"
+SHOWN = 3  # clips that are printed
+
+
+@dataclass
+class Summary:
+    """Every printed figure, kept in the run's folder; a second run keeps the seconds of the stages that it doesn't repeat."""
+
+    path: Path
+    values: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path) -> Summary:
+        return cls(path, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}})
+
+    def update(self, **values: Any) -> None:
+        self.values |= values
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Announces a stage and keeps its seconds."""
+        print(f"\n== {name}", flush=True)
+        began = time.perf_counter()
+        yield
+        self.update(seconds=self.values["seconds"] | {name: round(time.perf_counter() - began, 1)})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
+    options = parser.parse_args(arguments)
+    from cluster.memory import PeakMemory
+
+    with PeakMemory() as memory:
+        code, summary = demo(options.root.resolve(), toy=options.toy)
+    if code == 0:
+        peak = max(memory.peak_bytes / 1e9, summary.values.get("peak_memory_gb", 0.0))
+        summary.update(peak_memory_gb=round(peak, 2))
+        print_end(summary)
+    return code
+
+
+def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
+    """All stages; returns the exit status and the summary."""
+    from models.bundle import load_bundle
+    from workloads.preprocess import PreprocessOptions, preprocess
+    from workloads.recipe import load_recipe
+    from workloads.training.run import BUNDLE, RECIPE, new_run, old_run, train
+
+    name = "demo-toy" if toy else "demo"
+    shards, folder = root / "data" / name, root / "runs" / name
+    summary = Summary.open(folder / SUMMARY)
+    settings = {key: str(value) for key, value in (TOY_CORPUS if toy else CORPUS).items()}
+    with summary.stage("shards"):
+        preprocess(PreprocessOptions(corpus="synthetic", out=shards, settings=settings))
+    if (folder / BUNDLE).exists():
+        print(f"\n== training\nalready done: {folder / BUNDLE}", flush=True)
+    else:
+        overrides = [f"data.shards={shards}", f"run.root={root / 'runs'}", f"run.name={name}", *(TOY_RECIPE if toy else ())]
+        recipe, folder = old_run(str(folder)) if (folder / RECIPE).exists() else new_run(load_recipe("demo", overrides))
+        with summary.stage("training"):
+            result = train(recipe, folder)
+        if result.bundle is None:
+            print(f"stopped at step {result.outcome.step}; the same command goes on")
+            return result.exit_code, summary
+        summary.update(dev_wer=rounded(result.dev_wer or {}), registered=f"models:/signray-demo/{result.version}" if result.version else None)
+    with summary.stage("evaluation"):
+        evaluate_splits(load_bundle(folder / BUNDLE), shards, folder, summary)
+    summary.update(run=str(folder), shards=str(shards), toy=toy, glosses=int(settings["glosses"]))
+    return 0, summary
+
+
+def evaluate_splits(bundle: Bundle, shards: Path, folder: Path, summary: Summary) -> None:
+    """WER of unseen sentences, of known signers (test) and of one who was never seen, by beam search."""
+    from workloads.evaluate import evaluate
+    from workloads.shards import ShardSet
+
+    shard_set = ShardSet.open(shards)
+    test, unseen = (evaluate(bundle, shard_set, split, out=folder / "evaluation" / split) for split in ("test", "signer_independent"))
+    clips = [
+        {"name": clip.name, "reference": " ".join(clip.reference), "hypothesis": " ".join(clip.hypotheses[test.head]), "confidence": round(clip.confidence, 3)}
+        for clip in test.clips[:: max(1, len(test.clips) // SHOWN)][:SHOWN]
+    ]
+    summary.update(
+        test_wer=round(test.wer[test.head], 2),
+        test_wer_by_head=rounded(test.wer),
+        signer_independent_wer_by_head=rounded(unseen.wer),
+        beam_width=bundle.decoding.beam_width,
+        clips=clips,
+    )
+
+
+def print_end(summary: Summary) -> None:
+    """The WER table, recognised clips, where things lie, and what to try next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    values, console = summary.values, Console(highlight=False, soft_wrap=True)
+    run = Path(values["run"])
+    for clip in values["clips"]:
+        console.print(
+            f"\n{clip['name']}  (confidence {clip['confidence']:.2f})\n  reference   {clip['reference']}\n  recognised  {clip['hypothesis'] or '(nothing)'}"
+        )
+    seconds = "  ".join(f"{name} {value:.0f} s" for name, value in values["seconds"].items())
+    console.print(f"\ntime: {seconds}; peak memory {values['peak_memory_gb']:.1f} GB")
+    console.print(
+        f"run {run}\n  plots {run / 'plots'}\n  bundle {run / 'bundle'}\n  every figure {run / SUMMARY}\n  registry {values.get('registered')} (alias champion)"
+    )
+    console.print(
+        "next:\n"
+        f"  .venv/bin/python workloads/predict.py --bundle {run / 'bundle'} {run / 'bundle' / 'samples'}/*.npz\n"
+        f"  .venv/bin/python workloads/evaluate.py --bundle {run / 'bundle'} --shards {values['shards']} --split signer_independent\n"
+        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.parent / 'mlflow.db'}\n"
+        "  .venv/bin/python workloads/train.py --recipe mska_slr_small --set data.shards=SHARDS    # your own corpus: see README.md\n"
+    )
+    table = Table(title=f"WER in %, {values['glosses']} glosses of generated signing, unseen sentences, beam {values['beam_width']}")
+    for column, justify in (("split", "left"), *((head, "right") for head in values["test_wer_by_head"])):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    rows = {"dev (beam 1)": values["dev_wer"], "test": values["test_wer_by_head"], "signer_independent": values["signer_independent_wer_by_head"]}
+    for split, scores in rows.items():
+        table.add_row(split, *(f"{scores[head]:.1f}" for head in values["test_wer_by_head"]))
+    console.print(table)
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    return {head: round(value, 2) for head, value in scores.items()}
+
+
+if __name__ == "__main__":
+    run_entry_point(main)
