@@ -103,7 +103,7 @@ class Recipe(Options):
 
     recipe: str = Field(description="name of the recipe")
     system: str = "mska_slr"
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     data: DataOptions
     network: SerializeAsAny[Options] = MskaOptions()
     inputs: SerializeAsAny[Options] = Field(default_factory=lambda: SYSTEMS["mska_slr"].inputs())
@@ -148,6 +148,10 @@ class Recipe(Options):
         for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
             if head not in ("ensemble", *heads):
                 raise ValueError(f"{key}: {head!r} is no head; there are: ensemble, {', '.join(heads)}")
+        for key in ("num_keypoints", "max_frames"):
+            needed, given = getattr(self.network, key, None), getattr(self.inputs, key, None)
+            if needed is not None and given is not None and (given > needed if key == "max_frames" else given != needed):
+                raise ValueError(f"inputs.{key} is {given}, but network.{key} is {needed}: the network can't take such clips")
         if self.train.precision == "fp16" and not self.train.gpus_per_worker:
             raise ValueError("train.precision fp16 needs a GPU: set train.gpus_per_worker, or take bf16 or fp32")
         return self
@@ -171,7 +175,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     Raises RecipeError, one line with file, key and the nearest valid key, for whatever the schema refuses.
     """
     path = recipe_path(name)
-    values = _read(path)
+    values = read_values(path)
     values.setdefault("recipe", path.stem)
     for override in overrides:
         _override(values, override)
@@ -202,7 +206,8 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -9,6 +9,7 @@ ray job submit --working-dir . -- python workloads/train.py --recipe demo
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"run {folder}", flush=True)
     result = train(recipe, folder)
     if result.bundle is None:
-        print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {folder}")
+        print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {shlex.quote(str(folder))}")
         return result.exit_code
     scores = ", ".join(f"{head} {wer:.1f}" for head, wer in (result.dev_wer or {}).items())
     print(f"dev WER %: {scores}\nbundle: {result.bundle.folder}")

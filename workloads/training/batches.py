@@ -15,11 +15,11 @@ import numpy as np
 
 from models.batch import Batch
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs, training_batch, training_length
+from models.inputs.keypoints import KeypointInputs, check_clip, training_batch, training_length
 from models.vocabulary import Vocabulary
 
 T = TypeVar("T")
-ORDER, BUCKETS, FRAMES = 1, 2, 3  # what a generator is for
+ORDER, BUCKETS, FRAMES, DROPOUT = 1, 2, 3, 4  # what a generator is for
 
 
 class ClipSource(Protocol):
@@ -44,7 +44,7 @@ def generator(*key: int) -> np.random.Generator:
 
 @dataclass(kw_only=True)
 class EpochBatches:
-    """A worker's training batches, epoch by epoch.
+    """A worker's training batches, epoch by epoch. A clip that the network can't take raises RecordingError where it is read.
 
     The last clips of an epoch that don't fill a batch are left out, as published; which ones changes with the epoch's order.
     """
@@ -77,10 +77,15 @@ class EpochBatches:
         """The clips in pools that are shuffled as a whole; one pool that stays in memory where they fit."""
         size = max(self.pool_size // self.batch_size, 1) * self.batch_size
         if self.source.num_clips > size:
-            return batched(self.source, size)
+            return batched(self._checked(), size)
         if self._resident is None:
-            self._resident = list(self.source)
+            self._resident = list(self._checked())
         return [self._resident]
+
+    def _checked(self) -> Iterator[Clip]:
+        for clip in self.source:
+            check_clip(clip, self.inputs)
+            yield clip
 
     def _pool_batches(self, pool: Sequence[Clip], epoch: int, pool_number: int) -> Iterator[tuple[list[Clip], list[int]]]:
         draw = generator(self.seed, ORDER, epoch, pool_number, self.rank)

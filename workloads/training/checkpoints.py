@@ -5,6 +5,7 @@ controller later, and takes an upload that broke off for a success.
 
     checkpoint_00000120/
         position.json            step, epoch, scores, number of workers (rank 0)
+        dev_predictions.jsonl    what each head recognised in each dev clip, where it was validated (rank 0)
         weights.safetensors      the whole network in fp32 (rank 0): what becomes the bundle
         step/...                 DeepSpeed's own files: optimiser state, partitioned where ZeRO does
         manifest-<rank>.json     size and SHA-256 of every file of a rank, written last
@@ -16,11 +17,13 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,9 +31,11 @@ from cluster.deepspeed_engine import full_state_dict
 from models.errors import CheckpointError
 
 CHECKPOINTS = "checkpoints"  # folder of a run that holds them
+STAGING = "writing_"  # prefix of one that isn't whole yet
 TAG = "step"
 WEIGHTS = "weights.safetensors"
 POSITION = "position.json"
+PREDICTIONS = "dev_predictions.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,30 +58,83 @@ def checkpoint_name(step: int) -> str:
     return f"checkpoint_{step:08d}"
 
 
-def write_checkpoint(folder: Path, engine: Any, position: Position, *, rank: int) -> str | None:
-    """Write a checkpoint; every rank must call it. Returns why that failed (a full disk, say), the same on every rank, else None."""
+def write_checkpoint(folder: Path, engine: Any, position: Position, *, rank: int, documents: Mapping[str, str] | None = None) -> str | None:
+    """Write a checkpoint; every rank must call it. Returns why that failed (a full disk, say), the same on every rank, else None.
+
+    documents: texts that travel with it, by file name. It is written beside and renamed at the end, so that an older one of the same step
+    stays until the new one is whole.
+    """
+    staging = folder.with_name(STAGING + folder.name)
     if rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    problem = _first_problem(None)  # everyone waits for the removal
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_part(folder, engine, position, rank=rank)
-    except OSError as error:
-        problem = error.strerror or str(error)
-    problem = _first_problem(problem)
-    if problem and rank == 0:
-        shutil.rmtree(folder, ignore_errors=True)
-    return problem
+        shutil.rmtree(staging, ignore_errors=True)
+    _first_problem(None)  # everyone waits for the removal
+    problem = _first_problem(_write_part(staging, engine, position, rank=rank, documents=documents or {}))
+    if rank == 0:
+        problem = problem or _attempt(lambda: _replace(staging, folder))
+        shutil.rmtree(staging, ignore_errors=True)
+    return _first_problem(problem)
 
 
-def _write_part(folder: Path, engine: Any, position: Position, *, rank: int) -> None:
+def _write_part(folder: Path, engine: Any, position: Position, *, rank: int, documents: Mapping[str, str]) -> str | None:
+    """This rank's files. What gathers or waits for other ranks comes first and never breaks off: the others would wait for ever."""
     weights = full_state_dict(engine)
-    engine.save_checkpoint(str(folder), tag=TAG, client_state={}, save_latest=False)
-    if rank == 0:
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
-        (folder / POSITION).write_text(json.dumps(asdict(position)), encoding="utf-8")
-    files = {path.relative_to(folder).as_posix(): _describe(path) for path in sorted(folder.rglob("*")) if _belongs(path, rank)}
-    (folder / f"manifest-{rank}.json").write_text(json.dumps({"world_size": position.world_size, "files": files}), encoding="utf-8")
+    problem = _save_engine(folder, engine)
+
+    def write_files() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if rank == 0:
+            save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
+            for name, text in {**documents, POSITION: json.dumps(asdict(position))}.items():
+                (folder / name).write_text(text, encoding="utf-8")
+        files = {path.relative_to(folder).as_posix(): _describe(path) for path in sorted(folder.rglob("*")) if _belongs(path, rank)}
+        (folder / f"manifest-{rank}.json").write_text(json.dumps({"world_size": position.world_size, "files": files}), encoding="utf-8")
+
+    return problem or _attempt(write_files)
+
+
+def _save_engine(folder: Path, engine: Any) -> str | None:
+    """DeepSpeed's own files; why they couldn't be written, or None."""
+    writer = engine.checkpoint_engine
+    engine.checkpoint_engine = keeper = _FailureKeeper(writer)
+    engine._copy_recovery_script = lambda _: None  # scripts that turn its files into weights, which we write ourselves
+    try:
+        engine.save_checkpoint(str(folder), tag=TAG, client_state={}, save_latest=False)
+    finally:
+        engine.checkpoint_engine = writer
+    return keeper.problem
+
+
+class _FailureKeeper:
+    """DeepSpeed's file writer, which keeps a failure instead of raising it: between the engine's barriers one rank must not leave alone."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self.problem: str | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._writer, name)
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.problem = self.problem or _attempt(lambda: self._writer.makedirs(path, exist_ok=exist_ok))
+
+    def save(self, state_dict: Any, path: str) -> None:
+        self.problem = self.problem or _attempt(lambda: self._writer.save(state_dict, path))
+
+
+def _attempt(write: Callable[[], object]) -> str | None:
+    """Why `write` failed, or None. torch and safetensors turn a full disk into errors of their own."""
+    try:
+        write()
+    except OSError as error:
+        return error.strerror or str(error)
+    except (RuntimeError, SafetensorError) as error:
+        return " ".join(str(error).split())[:160]
+    return None
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    staging.rename(folder)
 
 
 def _belongs(path: Path, rank: int) -> bool:
@@ -94,40 +152,53 @@ def _first_problem(problem: str | None) -> str | None:
 
 
 def prune(folder: Path, *, keep: int) -> None:
-    """Remove checkpoints beyond `keep`: the newest whole one and the best by dev WER stay, then the newer ones."""
-    newest, best = newest_intact(folder)[0], best_checkpoint(folder)
-    kept = {path for path in (newest, best[0] if best else None) if path is not None}
-    others = [path for path in checkpoints(folder) if path not in kept]
-    for path in others[max(0, keep - len(kept)) :]:
+    """Remove checkpoints beyond `keep`, and those that a kill left unfinished: the newest and the best by dev WER stay, then the newer ones."""
+    whole = [path for path in checkpoints(folder) if gap(path) is None]
+    best = min(_validated(whole), key=_rank_of, default=None)
+    kept = {*whole[:1], *([best[0]] if best else [])}
+    others = [path for path in whole if path not in kept]
+    for path in {*folder.iterdir()} - kept - {*others[: max(0, keep - len(kept))]}:
         shutil.rmtree(path, ignore_errors=True)
 
 
 def read_position(folder: Path) -> Position:
-    """Raises CheckpointError where the folder is no intact checkpoint."""
-    reason = damage(folder)
-    if reason:
-        raise CheckpointError(f"{folder}: {reason}")
-    return Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
+    """Raises CheckpointError where the folder is no checkpoint of this version."""
+    try:
+        return Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / POSITION}: not the position of a checkpoint ({error}): remove the folder, or continue with the signray that wrote it"
+        ) from None
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
     """The network's state dict of a checkpoint."""
-    return load_file(folder / WEIGHTS)
+    weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    return weights
 
 
 def damage(folder: Path) -> str | None:
-    """Why `folder` is no whole checkpoint, or None."""
+    """Why `folder` is no intact checkpoint, or None: every file is read and compared."""
+    return _fault(folder, lambda path, record: _describe(path) == record)
+
+
+def gap(folder: Path) -> str | None:
+    """Why `folder` is no whole checkpoint, or None: the cheap half of `damage`, by the files' sizes."""
+    return _fault(folder, lambda path, record: path.stat().st_size == record[0])
+
+
+def _fault(folder: Path, sound: Callable[[Path, list[int | str]], bool]) -> str | None:
     try:
         first = json.loads((folder / "manifest-0.json").read_text(encoding="utf-8"))
         manifests = [first] + [json.loads((folder / f"manifest-{rank}.json").read_text(encoding="utf-8")) for rank in range(1, first["world_size"])]
-    except (OSError, ValueError, KeyError) as error:
+        records = {name: record for manifest in manifests for name, record in manifest["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"not a whole checkpoint ({type(error).__name__})"
-    for manifest in manifests:
-        for name, record in manifest["files"].items():
-            if not (folder / name).is_file():
-                return f"{name} is missing"
-            if _describe(folder / name) != record:
-                return f"{name} is damaged"
+    for name, record in records.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if not sound(folder / name, record):
+            return f"{name} is damaged"
     return None
 
 
@@ -138,7 +209,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest whole checkpoint in `folder`, and one line for every newer one that is damaged."""
-    complaints = []
+    complaints: list[str] = []
     for path in checkpoints(folder):
         reason = damage(path)
         if reason is None:
@@ -148,10 +219,19 @@ def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def best_checkpoint(folder: Path) -> tuple[Path, Position] | None:
-    """The validated checkpoint of lowest dev WER (the latest among equals), or None."""
-    scored = [(path, read_position(path)) for path in checkpoints(folder) if damage(path) is None]
-    validated = [(path, position) for path, position in scored if position.wer is not None]
-    return min(validated, key=lambda entry: (entry[1].wer, -entry[1].step), default=None)
+    """The intact validated checkpoint of lowest dev WER (the latest among equals), or None."""
+    ranked = sorted(_validated(path for path in checkpoints(folder) if gap(path) is None), key=_rank_of)
+    return next((entry for entry in ranked if damage(entry[0]) is None), None)
+
+
+def _validated(paths: Iterable[Path]) -> list[tuple[Path, Position]]:
+    scored = [(path, read_position(path)) for path in paths]
+    return [(path, position) for path, position in scored if position.wer is not None]
+
+
+def _rank_of(entry: tuple[Path, Position]) -> tuple[float, int]:
+    assert entry[1].wer is not None
+    return entry[1].wer, -entry[1].step
 
 
 def _describe(path: Path) -> list[int | str]:

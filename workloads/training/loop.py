@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +14,27 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from cluster.deepspeed_engine import Precision as DeepSpeedPrecision
 from cluster.deepspeed_engine import deepspeed_config, gradient_norm, initialize
 from models.batch import Batch
-from models.errors import CheckpointError, TrainingError
+from models.errors import CheckpointError, ShardError, SignrayError, TrainingError
 from models.inputs.keypoints import KeypointInputs
 from models.losses.ctc import recognition_losses
 from models.metrics.cleanup import CLEANUPS
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
-from workloads.recipe import Recipe
-from workloads.training.batches import EpochBatches
-from workloads.training.checkpoints import CHECKPOINTS, TAG, Position, checkpoint_name, newest_intact, prune, read_position, write_checkpoint
-from workloads.training.events import EVENTS, EventLog
+from workloads.recipe import Precision, Recipe
+from workloads.training.batches import DROPOUT, EpochBatches, generator
+from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, TAG, Position, checkpoint_name, newest_intact, prune, read_position, write_checkpoint
+from workloads.training.events import EVENTS, EventLog, read_events
+from workloads.training.faults import check_shared_folder, gather, read_fault, some, write_fault
 from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
 from workloads.training.session import Session
-from workloads.training.validation import Validation, gather, recognise, score
+from workloads.training.validation import Validation, complaints, merge, recognise, same_statistics, score
 
 STOP_FILE = "stop"
-NAMED = 5  # recordings that a message names
+# Weights stay in fp32: batch norm's statistics need it.
+AUTOCAST: dict[Precision, DeepSpeedPrecision] = {"fp32": "fp32", "bf16": "bf16-autocast", "fp16": "fp16-autocast"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +58,24 @@ class Outcome:
 
 def run_training(recipe: Recipe, setting: Setting, session: Session) -> Outcome:
     """Train until the recipe's last epoch, or until the stop file appears. Resumes by itself from the newest whole checkpoint."""
-    training = Training(recipe, setting, session)
+    fault = read_fault(setting.folder)
+    if fault is not None:
+        return Outcome(step=0, finished=False, fault=fault)
+    step = 0
     try:
-        return training.run()
-    except (TrainingError, CheckpointError) as error:
-        # Returned, not raised: a restart of the worker would only fail again.
-        return Outcome(step=training.position.step, finished=False, fault=str(error))
-    finally:
-        training.log.close()
+        check_shared_folder(setting.folder)
+        with closing(Training(recipe, setting, session)) as training:
+            try:
+                return training.run()
+            finally:
+                step = training.position.step
+    except (TrainingError, CheckpointError) as error:  # raised by every rank
+        return Outcome(step=step, finished=False, fault=str(error))
+    except SignrayError as error:  # of this rank's data
+        if session.world_size > 1:
+            write_fault(setting.folder, error)
+            raise
+        return Outcome(step=step, finished=False, fault=str(error))
 
 
 @dataclass
@@ -92,6 +107,9 @@ class Training:
         )
         self.position = Position(step=0, epoch=0, batches_done=0, world_size=session.world_size, zero_stage=recipe.train.zero_stage)
 
+    def close(self) -> None:
+        self.log.close()
+
     @property
     def steps_per_epoch(self) -> int:
         return self.batches.num_batches // self.recipe.optim.accumulation
@@ -120,7 +138,7 @@ class Training:
             world_size=self.session.world_size,
             accumulation=recipe.optim.accumulation,
             clipping=recipe.optim.clipping,
-            precision="fp32" if recipe.train.precision == "fp32" else f"{recipe.train.precision}-autocast",
+            precision=AUTOCAST[recipe.train.precision],
         )
         self.engine = initialize(network, self.optimizer, config)
 
@@ -130,13 +148,15 @@ class Training:
         return module
 
     def _restore(self) -> None:
-        """Continue from the newest whole checkpoint, if there is one; every rank finds the same."""
-        folder, complaints = newest_intact(self.setting.folder / CHECKPOINTS)
+        """Continue from the newest intact checkpoint, if there is one: rank 0 looks, the others hear of it."""
+        folder, complaints = gather(newest_intact(self.setting.folder / CHECKPOINTS) if self.session.rank == 0 else (None, []))[0]
         for complaint in complaints:
             self.log.write("message", text=f"checkpoint passed over: {complaint}")
         if folder is None:
             if complaints:
                 raise CheckpointError(f"{self.setting.folder / CHECKPOINTS}: every checkpoint is damaged ({complaints[0]}): start a new run")
+            if self.session.rank == 0 and any(event["kind"] == "step" for event in read_events(self.setting.folder / EVENTS)):
+                self.log.write("message", text="no checkpoint was written before: training begins again")
             return
         position = read_position(folder)
         self._check_restorable(folder, position)
@@ -145,11 +165,12 @@ class Training:
         self.log.write("message", text=f"resumed from {folder.name}: step {position.step}, epoch {position.epoch + 1}")
 
     def _check_restorable(self, folder: Path, position: Position) -> None:
-        now = (self.session.world_size, self.recipe.train.zero_stage)
-        if now != (position.world_size, position.zero_stage) and (position.zero_stage or self.recipe.train.zero_stage or now[0] != position.world_size):
+        """Raises CheckpointError where the optimiser's state was divided among other ranks than these."""
+        then, now = (position.world_size, position.zero_stage), (self.session.world_size, self.recipe.train.zero_stage)
+        if now != then and (position.zero_stage or self.recipe.train.zero_stage or now[0] != then[0]):
             raise CheckpointError(
-                f"{folder.name} was written by {position.world_size} workers at ZeRO stage {position.zero_stage}, this run has {now[0]} at stage {now[1]}: "
-                f"resume with --set train.num_workers={position.world_size}"
+                f"{folder.name} was written by {then[0]} workers at ZeRO stage {then[1]}, this run has {now[0]} at stage {now[1]}: "
+                f"set train.num_workers and train.zero_stage in the run's recipe.yaml back to what they were"
             )
 
     def _train_epoch(self, epoch: int) -> bool:
@@ -161,6 +182,7 @@ class Training:
             done = self.position.batches_done + accumulation
             self.position = replace(self.position, step=self.position.step + 1, batches_done=done, wer=None, scores={})
             if stop:
+                self.log.write("message", text=f"asked to stop: step {self.position.step} is the last")
                 self._checkpoint()
                 return False
             every = self.recipe.train.checkpoint_steps
@@ -174,13 +196,14 @@ class Training:
         rate = learning_rate(recipe.optim, step=step, steps_per_epoch=self.steps_per_epoch, epochs=recipe.train.epochs)
         set_learning_rate(self.optimizer, rate)
         self.network.train()
-        frames, names, values = 0, (), []
+        frames, names, values = 0, list[str](), list[dict[str, Tensor]]()
         for number in range(recipe.optim.accumulation):
-            batch = next(batches).to(self.session.device)
+            batch = self._next(batches).to(self.session.device)
             # Dropout's draws depend on seed, step and rank alone, so that a resumed run repeats them.
-            torch.manual_seed(hash((recipe.seed, step, number, self.session.rank)) & 0x7FFF_FFFF)
+            torch.manual_seed(int(generator(recipe.seed, DROPOUT, step, number, self.session.rank).integers(2**63)))
             values.append(self._forward_backward(batch))
-            frames, names = frames + int(batch.lengths.sum()), (*names, *batch.names)
+            frames += int(batch.lengths.sum())
+            names += batch.names
         terms = {name: torch.stack([value[name] for value in values]).mean() for name in values[0]}
         summary, stop = self._reduce(terms, frames)
         if not all(map(_finite, summary["terms"].values())):
@@ -190,6 +213,12 @@ class Training:
         norm = gradient_norm(self.engine)
         self.log.write("step", step=step + 1, epoch=self.position.epoch, **summary, **rates, **({} if norm is None else {"gradient_norm": norm}))
         return stop
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        batch = next(batches, None)
+        if batch is None:
+            raise ShardError(f"{self.recipe.data.shards}: fewer training clips came than corpus.json counts: run preprocess again with --force")
+        return batch
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
         options = self.recipe.losses
@@ -205,7 +234,7 @@ class Training:
     def _reduce(self, terms: dict[str, Tensor], frames: int) -> tuple[dict[str, Any], bool]:
         """Means of the terms over ranks, frames in all, and whether rank 0 was asked to stop: one small all-reduce a step."""
         stop = float(self.session.rank == 0 and (self.setting.folder / STOP_FILE).exists())
-        packed = torch.stack([*terms.values(), torch.tensor(float(frames)), torch.tensor(stop)]).double().cpu()
+        packed = torch.cat([torch.stack([*terms.values()]).double().cpu(), torch.tensor([float(frames), stop], dtype=torch.float64)])
         if self.session.world_size > 1:
             packed = packed.to(self.session.device)
             dist.all_reduce(packed)
@@ -213,17 +242,15 @@ class Training:
         means = (packed[: len(terms)] / self.session.world_size).tolist()
         return {"terms": dict(zip(terms, means, strict=True)), "frames": packed[-2].item()}, bool(packed[-1] > 0)
 
-    def _refuse_non_finite(self, terms: dict[str, Tensor], names: tuple[str, ...]) -> None:
+    def _refuse_non_finite(self, terms: dict[str, Tensor], names: list[str]) -> None:
         """Every rank comes here at the same step; raises with the clips of the ranks whose loss it is."""
-        own = list(names) if not all(bool(torch.isfinite(value)) for value in terms.values()) else []
-        lists: list[list[str]] = [own]
-        if self.session.world_size > 1:
-            lists = [[] for _ in range(self.session.world_size)]
-            dist.all_gather_object(lists, own)
-        clips = [name for part in lists for name in part]
-        bad = ", ".join(name for name, value in terms.items() if not bool(torch.isfinite(value))) or "the loss"
+        own = [name for name, value in terms.items() if name != "loss" and not bool(torch.isfinite(value))]
+        parts = gather((own, names if own or not bool(torch.isfinite(terms["loss"])) else []))
+        bad = dict.fromkeys(name for terms, _ in parts for name in terms) or ["the loss"]
+        clips = [name for _, names in parts for name in names]
         raise TrainingError(
-            f"step {self.position.step + 1}: {bad} is not finite, in a batch of {some(clips)}: look at these clips, lower optim.lr or set optim.clipping"
+            f"step {self.position.step + 1}: {', '.join(bad)} not finite in the batch of {some(clips, limit=16)}: "
+            "look at these clips, lower optim.lr or set optim.clipping"
         )
 
     def _end_epoch(self, epoch: int) -> None:
@@ -231,13 +258,16 @@ class Training:
         last = epoch + 1 == self.recipe.train.epochs
         self.position = replace(self.position, epoch=epoch + 1, batches_done=0)
         if (epoch + 1) % self.recipe.validation.every_epochs == 0 or last:
-            validation = self._validate(epoch)
+            validation, predictions = self._validate(epoch)
             chosen = validation.scores[self.recipe.validation.select_by]
             self.position = replace(self.position, wer=chosen, scores=validation.scores)
-            self._checkpoint()
+            self._checkpoint({PREDICTIONS: predictions})
+            self.session.report({"step": float(self.position.step), "wer": chosen, **{f"wer_{head}": wer for head, wer in validation.scores.items()}})
 
-    def _validate(self, epoch: int) -> Validation:
+    def _validate(self, epoch: int) -> tuple[Validation, str]:
+        """Word errors on dev, and what was recognised (a line of JSON per clip)."""
         began, options = time.perf_counter(), self.recipe.validation
+        same_statistics(self.network)
         answers = recognise(
             self.network,
             self.dev_clips,
@@ -249,45 +279,26 @@ class Training:
             device=self.session.device,
         )
         rules = self.setting.corpus if self.setting.corpus in CLEANUPS else "none"
-        validation = score(gather(answers), self.setting.references, rules=rules, lower_cased=self.setting.vocabulary.lower_case)
+        answers = merge(gather(answers))
+        validation = score(answers, self.setting.references, rules=rules, lower_cased=self.setting.vocabulary.lower_case)
         self.log.write(
             "validation", step=self.position.step, epoch=epoch, scores=validation.scores, clips=validation.num_clips, seconds=time.perf_counter() - began
         )
         if epoch + 1 > options.warmup_epochs:
             for text in complaints(validation, options.select_by):
                 self.log.write("message", text=f"epoch {epoch + 1}: {text}")
-        return validation
+        return validation, "".join(json.dumps({"name": name, **answers[name]}, ensure_ascii=False) + "\n" for name in sorted(answers))
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, documents: dict[str, str] | None = None) -> None:
         """Write a checkpoint; a full disk costs this one, not the run."""
         position, folder, rank = self.position, self.setting.folder / CHECKPOINTS, self.session.rank
         name = checkpoint_name(position.step)
-        problem = write_checkpoint(folder / name, self.engine, position, rank=rank)
+        problem = write_checkpoint(folder / name, self.engine, position, rank=rank, documents=documents)
         if problem:
             self.log.write("message", text=f"{name} could not be written ({problem}): training goes on; make room before the next one")
         elif rank == 0:
             prune(folder, keep=self.recipe.train.keep_checkpoints)
             self.log.write("checkpoint", step=position.step, name=name, wer=position.wer)
-        if position.wer is not None:
-            self.session.report({"step": float(position.step), "wer": position.wer, **{f"wer_{head}": value for head, value in position.scores.items()}})
-
-
-def complaints(validation: Validation, head: str) -> list[str]:
-    """What is wrong with a validation after the warm-up, with the recordings' names."""
-    texts = []
-    if len(validation.silent) == validation.num_clips:
-        texts.append(
-            f"no head recognised a gloss in any of {validation.num_clips} dev clips ({some(validation.silent)}): "
-            "the network still answers blank everywhere; train longer, or check optim.lr and that the glosses are those of the clips"
-        )
-    elif validation.scores[head] >= 100:
-        texts.append(f"the WER of {head} is {validation.scores[head]:.0f} % after the warm-up: check the glosses, the clean-up rules and optim.lr")
-    return texts
-
-
-def some(names: list[str] | tuple[str, ...]) -> str:
-    """Up to five names, and how many more."""
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _finite(value: float) -> bool:

@@ -21,8 +21,8 @@ SIZE = (8.0, 4.5)
 def draw_plots(folder: Path, events: Sequence[Event], *, train_frames: Sequence[int], dev_frames: Sequence[int]) -> list[Path]:
     """Write `losses.png`, `wer.png` and `lengths.png` into `folder`; what there is nothing to show for is left out."""
     folder.mkdir(parents=True, exist_ok=True)
-    steps = [event for event in events if event["kind"] == "step"]
-    validations = [event for event in events if event["kind"] == "validation"]
+    steps = sorted((event for event in events if event["kind"] == "step"), key=lambda event: event["step"])
+    validations = sorted((event for event in events if event["kind"] == "validation"), key=lambda event: event["step"])
     drawn = []
     if steps:
         drawn.append(_draw(folder / "losses.png", lambda axes: _losses(axes, steps)))
@@ -64,7 +64,7 @@ def _wer(axes: Axes, validations: Sequence[Event]) -> None:
 
 
 def _lengths(axes: Axes, train_frames: Sequence[int], dev_frames: Sequence[int]) -> None:
-    edges = np.histogram_bin_edges([*train_frames, *dev_frames], bins=30)
+    edges = np.histogram_bin_edges([*train_frames, *dev_frames], bins=30).tolist()
     for frames, label in ((train_frames, "train"), (dev_frames, "dev")):
         axes.hist(frames, bins=edges, label=f"{label}, {len(frames)} clips", alpha=0.7, density=True)
     axes.set(xlabel="frames of a clip", ylabel="density", title="Clip lengths")

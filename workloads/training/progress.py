@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -13,14 +10,13 @@ from workloads.training.events import Event
 
 
 class Progress:
-    """Shows the events of a run as they come. A step window is `log_steps` steps."""
+    """Shows the events of a run as they come: one line per window of `log_steps` steps."""
 
     def __init__(self, *, total_steps: int, epochs: int, log_steps: int, console: Console | None = None) -> None:
         self._total, self._epochs, self._window = total_steps, epochs, log_steps
-        self._console = console or Console(stderr=False, highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False, soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
-        self._seconds: list[float] = []
-        self._frames: list[float] = []
+        self._steps: list[Event] = []
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -42,29 +38,29 @@ class Progress:
                 self._say(event["text"])
 
     def _step(self, event: Event) -> None:
-        self._seconds.append(event["seconds"])
-        self._frames.append(event["frames_per_s"])
-        if event["step"] % self._window and not (self._live and event["step"] == 1):
+        self._steps.append(event)
+        first_on_terminal = self._live is not None and event["step"] == 1  # something to look at from the first step on
+        if event["step"] % self._window and not first_on_terminal:
             return
         line = self._line(event)
-        self._seconds.clear()
-        self._frames.clear()
+        self._steps.clear()
         if self._live:
-            self._live.update(Text(line), refresh=True)
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            self._console.print(line)
-            sys.stdout.flush()
+            self._say(line)
 
     def _line(self, event: Event) -> str:
-        seconds = sum(self._seconds) / len(self._seconds)
-        frames = sum(self._frames) / len(self._frames)
-        left = time.strftime("%H:%M:%S", time.gmtime(max(0, self._total - event["step"]) * seconds))
-        terms = "  ".join(f"{name} {value:.2f}" for name, value in grouped(event["terms"]).items())
-        return f"step {event['step']}/{self._total}  epoch {event['epoch'] + 1}  {1 / seconds:.2f} steps/s  {frames:.0f} frames/s  {terms}  lr {event['lr']:.1e}  ETA {left}"
+        seconds = sum(step["seconds"] for step in self._steps) / len(self._steps)
+        frames = sum(step["frames_per_s"] for step in self._steps) / len(self._steps)
+        parts = [f"step {event['step']}/{self._total}", f"epoch {event['epoch'] + 1}", f"{1 / seconds:.2f} steps/s", f"{frames:.0f} frames/s"]
+        parts += [f"{name} {value:.2f}" for name, value in grouped(event["terms"]).items()]
+        parts += [f"lr {event['lr']:.1e}", f"ETA {duration(max(0, self._total - event['step']) * seconds)}"]
+        return "  ".join(parts)
 
     def _say(self, text: str) -> None:
-        (self._live.console if self._live else self._console).print(text)
-        sys.stdout.flush()
+        # Names of recordings may hold brackets, which are markup to rich.
+        self._console.print(text, markup=False)
+        self._console.file.flush()
 
 
 def grouped(terms: dict[str, float]) -> dict[str, float]:
@@ -74,3 +70,11 @@ def grouped(terms: dict[str, float]) -> dict[str, float]:
         kind = name.split("_")[0]
         sums[kind] = sums.get(kind, 0.0) + value
     return sums
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds; days where there are any."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{f'{days} d ' if days else ''}{hours:02d}:{minutes:02d}:{rest:02d}"

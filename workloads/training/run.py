@@ -4,38 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cluster.environment import quiet_logging
 from cluster.provenance import provenance
-from cluster.ray_cluster import connect, default_num_cpus
 from cluster.signals import StopRequest
-from cluster.tracking import MlflowTracker, Tracker
+from cluster.spool import Spool, exclusive
+from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
 from models.bundle import Bundle, save_bundle
 from models.bundle_record import CorpusCard
 from models.errors import RecipeError, TrainingError
 from models.metrics.cleanup import CLEANUPS
 from models.systems import SYSTEMS
-from workloads.recipe import Recipe, parse_recipe
+from workloads.recipe import Recipe, parse_recipe, read_values
 from workloads.shards import ShardSet
-from workloads.training.checkpoints import CHECKPOINTS, best_checkpoint, read_weights
+from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, Position, best_checkpoint, read_weights
 from workloads.training.events import EVENTS, Event, EventFollower, read_events
-from workloads.training.loop import STOP_FILE, Outcome, Setting, run_training, some
+from workloads.training.faults import clear_fault, some
+from workloads.training.loop import STOP_FILE, Outcome, Setting
 from workloads.training.plots import draw_plots
 from workloads.training.progress import Progress
-from workloads.training.session import LocalSession, RaySession
+from workloads.training.workers import ray_cluster, train_in_process, train_on_ray
 from workloads.validation import steps_needed
 
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"
+RATES = ("lr", "frames_per_s", "seconds", "gradient_norm")
 RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
 
 
@@ -54,15 +54,28 @@ class Result:
 
 def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
-    name = recipe.run.name or f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder = runs_root(recipe.run.root) / name
-    if (folder / RECIPE).exists():
-        raise RecipeError(f"{folder} holds a run of that name: continue it with --resume {folder}, or choose another with --set run.name=NAME")
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": name})})
+    ShardSet.open(Path(recipe.data.shards))  # a mistake here shall leave no folder behind
+    folder = _new_folder(recipe)
+    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(Path(recipe.data.shards).resolve())})})
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return recipe, folder
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    root = runs_root(recipe.run.root)
+    if recipe.run.name:
+        folder = root / recipe.run.name
+        if (folder / RECIPE).exists():
+            raise RecipeError(f"{folder} holds a run of that name: continue it with --resume {folder}, or choose another with --set run.name=NAME")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    name = f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):  # runs that start in the same second
+        with suppress(FileExistsError):
+            (root / f"{name}{suffix}").mkdir(parents=True)
+            return root / f"{name}{suffix}"
+    raise RecipeError(f"{root} holds a thousand runs {name}: choose a name with --set run.name=NAME")
 
 
 def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -> tuple[Recipe, Path]:
@@ -75,7 +88,7 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
     for override in overrides or []:
         if not override.startswith(RESUMABLE):
             raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values = read_values(file)
     for override in overrides or []:
         key, _, text = override.partition("=")
         section, _, name = key.partition(".")
@@ -91,7 +104,26 @@ def runs_root(root: str) -> Path:
 
 
 def train(recipe: Recipe, folder: Path) -> Result:
-    """Train, or continue what is in `folder`, and write the bundle of the best checkpoint. Raises TrainingError for a fault of the run."""
+    """Train, or continue what is in `folder`, and write the bundle of the best checkpoint.
+
+    Raises TrainingError for a fault of the run, ShardError for one of the shards, ConnectionError where RAY_ADDRESS doesn't answer.
+    """
+    with _alone(folder):
+        return _train(recipe, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Raises TrainingError while another process trains the run."""
+    try:
+        with exclusive(folder / "lock", wait=False):
+            yield
+    except BlockingIOError:
+        raise TrainingError(f"{folder} is being trained by another process: wait for its end, or stop it") from None
+
+
+def _train(recipe: Recipe, folder: Path) -> Result:
+    clear_fault(folder)
     shards = ShardSet.open(Path(recipe.data.shards))
     for text in preflight(recipe, shards):
         print(text, flush=True)
@@ -126,63 +158,13 @@ def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
 def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker) -> tuple[Outcome, int]:
     """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come."""
     setting = _setting(recipe, folder, shards)
-    total = steps_in_all(recipe, shards)
-    with Progress(total_steps=total, epochs=recipe.train.epochs, log_steps=recipe.train.log_steps) as progress:
-        listeners = (progress, MetricsListener(tracker, read_events(folder / EVENTS)))
+    with Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps) as progress:
+        follower = EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder)))
         if recipe.train.num_workers == 0:
-            from cluster.deepspeed_engine import single_process_group
-
-            session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split)
-            with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners), single_process_group():
-                outcome = run_training(recipe, setting, session)
-            return outcome, stop.exit_code
-        with connect(num_cpus=default_num_cpus(recipe.train.num_workers), threads=recipe.train.threads, driver_logs=False) as cluster:
-            print(f"{'started a private Ray cluster' if cluster.private else 'connected to Ray'} at {cluster.address}", flush=True)
-            with StopRequest(folder / STOP_FILE) as stop, EventFollower(folder / EVENTS, listeners):
-                outcome = _fit(recipe, setting, shards)
-            return outcome, stop.exit_code
-
-
-def _fit(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
-    import ray
-    from ray.data import ExecutionOptions
-    from ray.train import DataConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    from cluster.environment import quiet_ray_data
-
-    quiet_logging()
-    quiet_ray_data()
-    splits = {"train": recipe.data.train_split, "dev": recipe.data.dev_split}
-    datasets = {key: ray.data.read_parquet([str(path) for path in shards.files(split)]) for key, split in splits.items()}
-    workers = recipe.train.num_workers
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"recipe": recipe.dump(), "setting": setting, "train_clips": shards.corpus.splits[recipe.data.train_split].recordings},
-        scaling_config=ScalingConfig(
-            num_workers=workers,
-            use_gpu=recipe.train.gpus_per_worker > 0,
-            resources_per_worker={"CPU": recipe.train.cpus_per_worker, **({"GPU": recipe.train.gpus_per_worker} if recipe.train.gpus_per_worker else {})},
-        ),
-        # A new folder for each start of the driver: Ray would resume a name by its own records, we resume by whole checkpoints.
-        run_config=RunConfig(
-            name=time.strftime("start-%Y%m%d-%H%M%S"),
-            storage_path=str(setting.folder / "ray"),
-            failure_config=FailureConfig(max_failures=recipe.train.max_failures, controller_failure_limit=2),
-            logging_config=LoggingConfig(log_level="ERROR"),
-        ),
-        datasets=datasets,
-        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=ExecutionOptions(preserve_order=True)),
-    )
-    outcome: Outcome = trainer.fit().return_value
-    return outcome
-
-
-def _worker(config: dict[str, Any]) -> Outcome:
-    """What each Ray Train worker runs."""
-    quiet_logging()
-    recipe = parse_recipe(config["recipe"], where="the run's recipe")
-    return run_training(recipe, config["setting"], RaySession(train_clips=config["train_clips"]))
+            with StopRequest(folder / STOP_FILE) as stop, follower:
+                return train_in_process(recipe, setting, shards), stop.exit_code
+        with ray_cluster(recipe), StopRequest(folder / STOP_FILE) as stop, follower:
+            return train_on_ray(recipe, setting, shards), stop.exit_code
 
 
 def _setting(recipe: Recipe, folder: Path, shards: ShardSet) -> Setting:
@@ -199,19 +181,30 @@ def steps_in_all(recipe: Recipe, shards: ShardSet) -> int:
 
 
 class MetricsListener:
-    """Sends the numbers of events to the tracker; steps that a resumed run takes again were sent before."""
+    """Sends the numbers of events to the tracker, beginning with those of the run's folder that a killed driver didn't get to log.
 
-    def __init__(self, tracker: Tracker, told: list[Event]) -> None:
+    Steps that a resumed run takes again were logged before.
+    """
+
+    def __init__(self, tracker: Tracker, folder: Path) -> None:
         self._tracker = tracker
-        self._sent = max((event["step"] for event in told if event["kind"] == "step"), default=0)
+        self._logged = last_logged_step(folder)
+        for event in read_events(folder / EVENTS):
+            self(event)
 
     def __call__(self, event: Event) -> None:
-        if event["kind"] == "step" and event["step"] > self._sent:
-            self._sent = event["step"]
-            rates = {key: event[key] for key in ("lr", "frames_per_s", "seconds", "gradient_norm") if key in event}
+        if event["kind"] == "step" and event["step"] > self._logged:
+            self._logged = event["step"]
+            rates: dict[str, float] = {key: event[key] for key in RATES if key in event}
             self._tracker.log_metrics({**{f"loss/{name}": value for name, value in event["terms"].items()}, **rates}, step=event["step"])
         elif event["kind"] == "validation":
             self._tracker.log_metrics({f"dev_wer/{head}": value for head, value in event["scores"].items()}, step=event["step"])
+
+
+def last_logged_step(folder: Path) -> int:
+    """The last training step that the run's tracker was told of; 0 before the first."""
+    records = Spool(folder / SPOOL_FOLDER).read()
+    return max((record.content["step"] for record in records if record.kind == "metrics" and "loss/loss" in record.content["values"]), default=0)
 
 
 @contextmanager
@@ -248,6 +241,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) -> Result:
     """Plots for every run; the bundle and its registration for one that came to its end."""
+    clear_fault(result.folder)
     frames = {split: [row.n_frames for row in shards.index(split)] for split in (recipe.data.train_split, recipe.data.dev_split)}
     events = read_events(result.folder / EVENTS)
     for path in draw_plots(result.folder / "plots", events, train_frames=frames[recipe.data.train_split], dev_frames=frames[recipe.data.dev_split]):
@@ -259,6 +253,8 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
     best = best_checkpoint(result.folder / CHECKPOINTS)
     if best is None:
         raise TrainingError(f"{result.folder}: no checkpoint could be written, so there is no bundle: make room and --resume the run")
+    if (best[0] / PREDICTIONS).exists():
+        tracker.log_artifact(best[0] / PREDICTIONS)
     bundle = write_bundle(recipe, result.folder, shards, *best)
     version = tracker.register(bundle.folder, name=recipe.tracking.register_as, alias=recipe.tracking.alias) if recipe.tracking.register_as else None
     if not recipe.tracking.register_as:
@@ -266,7 +262,7 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
     return replace(result, bundle=bundle, dev_wer=best[1].scores, version=version)
 
 
-def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Any) -> Bundle:
+def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Position) -> Bundle:
     """The bundle of a checkpoint, in the run's folder."""
     corpus = shards.corpus
     card = CorpusCard(
@@ -276,7 +272,6 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Pat
         licence=corpus.licence,
         checksum=shards.checksum,
     )
-    shutil.rmtree(folder / BUNDLE, ignore_errors=True)
     names = [row.name for row in shards.index(recipe.data.dev_split)[: recipe.samples]]
     return save_bundle(
         folder / BUNDLE,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from models.errors import ShardError
 from models.inputs.clip import Clip
 from workloads.shards import ShardSet, clips_from_table
 from workloads.training.batches import ClipSource
@@ -79,7 +80,7 @@ class RaySession:
         return ClipsOf(lambda: _stream(shard), self._train_clips // self.world_size)
 
     def validation_clips(self) -> list[Clip]:
-        """Every `world_size`-th clip; the split comes whole to each worker, so that none is lost."""
+        """Every `world_size`-th clip; the split comes whole to each worker, so that none is lost. A worker that gets none repeats the first."""
         import ray.train
 
         clips = list(_stream(ray.train.get_dataset_shard("dev")))
@@ -92,5 +93,18 @@ class RaySession:
 
 
 def _stream(dataset: Any) -> Iterator[Clip]:
-    for table in dataset.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow", prefetch_batches=1):
+    """Raises ShardError, in one line, for what Ray Data can't read."""
+    from ray.exceptions import RayTaskError
+
+    batches = iter(dataset.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow", prefetch_batches=1))
+    while True:
+        try:
+            table = next(batches, None)
+        except RayTaskError as error:  # its text is a traceback of the reading task, whose last line says what is wrong
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise ShardError(
+                f"Ray Data can't read the shards ({reason[:200]}): all nodes must see them; where they are damaged, run preprocess again"
+            ) from None
+        if table is None:
+            return
         yield from clips_from_table(table)

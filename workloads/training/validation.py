@@ -17,6 +17,7 @@ from models.metrics.wer import WordErrors, word_errors
 from models.systems import System
 from models.vocabulary import Vocabulary
 from workloads.training.batches import batched
+from workloads.training.faults import gather, some
 
 Answers = dict[str, dict[str, list[str]]]  # clip → head → glosses
 
@@ -47,7 +48,7 @@ def recognise(
     answers: Answers = {}
     by_length = sorted(clips, key=lambda clip: -clip.num_frames)
     batches = list(batched(by_length, batch_size))
-    for number in range(_largest(len(batches))):
+    for number in range(max(gather(len(batches)))):
         batch = evaluation_batch(batches[min(number, len(batches) - 1)], inputs)
         heads = network(batch.to(device))
         for head, logits in system.all_logits(heads).items():
@@ -56,13 +57,25 @@ def recognise(
     return answers
 
 
-def gather(answers: Answers) -> Answers:
+def merge(parts: Sequence[Answers]) -> Answers:
     """The answers of all ranks."""
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
-        return answers
-    parts: list[Answers] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(parts, answers)
     return {name: heads for part in parts for name, heads in part.items()}
+
+
+def same_statistics(network: nn.Module) -> None:
+    """Give every rank the batch norm statistics of rank 0, whose network becomes the checkpoint; every rank must call it.
+
+    Each rank counts its own batches, so they drift apart. Rank 0's, not their mean: its own course then doesn't depend on when they are shared.
+    """
+    if not (dist.is_initialized() and dist.get_world_size() > 1):
+        return
+    buffers = [buffer for name, buffer in network.named_buffers() if name.endswith(("running_mean", "running_var"))]
+    if not buffers:
+        return
+    shared = torch.cat([buffer.flatten() for buffer in buffers])
+    dist.broadcast(shared, src=0)
+    for buffer, values in zip(buffers, shared.split([buffer.numel() for buffer in buffers]), strict=True):
+        buffer.copy_(values.view_as(buffer))
 
 
 def score(answers: Answers, references: Mapping[str, Sequence[str]], *, rules: str, lower_cased: bool) -> Validation:
@@ -79,9 +92,14 @@ def score(answers: Answers, references: Mapping[str, Sequence[str]], *, rules: s
     return Validation(errors=errors, num_clips=len(names), silent=silent)
 
 
-def _largest(count: int) -> int:
-    if not (dist.is_initialized() and dist.get_world_size() > 1):
-        return count
-    counts: list[int] = [0] * dist.get_world_size()
-    dist.all_gather_object(counts, count)
-    return max(counts)
+def complaints(validation: Validation, head: str) -> list[str]:
+    """What is wrong with a validation after the warm-up, with the recordings' names."""
+    texts = []
+    if len(validation.silent) == validation.num_clips:
+        texts.append(
+            f"no head recognised a gloss in any of {validation.num_clips} dev clips ({some(validation.silent)}): "
+            "the network still answers blank everywhere; train longer, or check optim.lr and that the glosses are those of the clips"
+        )
+    elif validation.scores[head] >= 100:
+        texts.append(f"the WER of {head} is {validation.scores[head]:.0f} % after the warm-up: check the glosses, the clean-up rules and optim.lr")
+    return texts

@@ -1,0 +1,146 @@
+"""Who runs the training loop: this process, or Ray Train workers on the connected cluster."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cluster.environment import quiet_logging, quiet_ray_data
+from cluster.ray_cluster import connect, default_num_cpus
+from models.errors import RecipeError, ShardError, TrainingError
+from workloads.recipe import Recipe, parse_recipe
+from workloads.shards import ShardSet
+from workloads.training.events import EVENTS, EventLog
+from workloads.training.faults import read_fault
+from workloads.training.loop import Outcome, Setting, run_training
+from workloads.training.session import LocalSession, RaySession
+
+FAILURES = "failures.log"  # tracebacks of workers, in the run's folder
+
+
+def train_in_process(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
+    """The loop in this process, without Ray."""
+    from cluster.deepspeed_engine import single_process_group
+
+    device = "cuda" if recipe.train.gpus_per_worker else "cpu"
+    session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split, device=device)
+    with single_process_group():
+        return run_training(recipe, setting, session)
+
+
+@contextmanager
+def ray_cluster(recipe: Recipe) -> Iterator[None]:
+    """The cluster that RAY_ADDRESS names, or a private one with room for the recipe's workers.
+
+    Raises RecipeError where a private cluster lacks the GPUs, ConnectionError where RAY_ADDRESS doesn't answer.
+    """
+    options = recipe.train
+    cpus = math.ceil(options.num_workers * options.cpus_per_worker)
+    with connect(num_cpus=default_num_cpus(cpus), threads=options.threads, driver_logs=False) as cluster:
+        print(f"{'started a private Ray cluster' if cluster.private else 'connected to Ray'} at {cluster.address}", flush=True)
+        gpus = options.num_workers * options.gpus_per_worker
+        if gpus > cluster.num_gpus:
+            text = f"the recipe's workers need {gpus:g} GPUs, {'this host' if cluster.private else 'the cluster'} has {cluster.num_gpus:g}"
+            if cluster.private:
+                raise RecipeError(f"{text}: train on CPUs with --set train.gpus_per_worker=0, or set RAY_ADDRESS to a cluster that has them")
+            print(f"{text}: waiting until there are more", flush=True)
+        if not cluster.private and cpus + 1 > cluster.num_cpus:
+            # Ray Data's tasks need one, and without it training waits in silence.
+            print(f"the recipe's workers and Ray Data need {cpus + 1} CPUs, the cluster has {cluster.num_cpus:g}: waiting until there are more", flush=True)
+        yield
+
+
+def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
+    """The loop on Ray Train workers. A worker that is lost is replaced, and all go on from the last checkpoint.
+
+    Raises TrainingError, one line, where that fails too often or can't be; the tracebacks are in the run's folder then.
+    """
+    import ray.train
+
+    quiet_logging()
+    quiet_ray_data()
+    try:
+        outcome: Outcome | None = _trainer(recipe, setting, shards).fit().return_value
+    except ray.train.TrainingFailedError as error:
+        fault = read_fault(setting.folder)
+        if fault is None:
+            _append_failure(setting.folder, error)
+            raise TrainingError(f"training failed ({last_line(error)}): see {setting.folder / FAILURES}, then continue with --resume") from None
+        return Outcome(step=0, finished=False, fault=fault)
+    if outcome is None:
+        raise TrainingError(f"the workers ended without a result: look for their logs below Ray's session folder, then --resume {setting.folder}")
+    return outcome
+
+
+def _trainer(recipe: Recipe, setting: Setting, shards: ShardSet) -> Any:
+    from ray.data import ExecutionOptions
+    from ray.train import DataConfig, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    options = recipe.train
+    gpus = {"GPU": options.gpus_per_worker} if options.gpus_per_worker else {}
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"recipe": recipe.dump(), "setting": setting, "train_clips": shards.corpus.splits[recipe.data.train_split].recordings},
+        scaling_config=ScalingConfig(
+            num_workers=options.num_workers, use_gpu=options.gpus_per_worker > 0, resources_per_worker={"CPU": options.cpus_per_worker, **gpus}
+        ),
+        # A new name for each start of the driver: Ray would resume an old one by its own records, we resume by whole checkpoints.
+        run_config=RunConfig(
+            name=f"start-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}",
+            storage_path=str(setting.folder / "ray"),
+            failure_config=FailureConfig(max_failures=options.max_failures, controller_failure_limit=2),
+            logging_config=LoggingConfig(log_level="ERROR"),
+            callbacks=[_failure_log(setting.folder)],
+        ),
+        datasets={"train": _dataset(shards, recipe.data.train_split), "dev": _dataset(shards, recipe.data.dev_split)},
+        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=ExecutionOptions(preserve_order=True)),
+    )
+
+
+def _dataset(shards: ShardSet, split: str) -> Any:
+    import ray.data
+    from ray.exceptions import RayError
+
+    try:
+        return ray.data.read_parquet([str(path) for path in shards.files(split)])
+    except (OSError, RayError) as error:
+        raise ShardError(f"Ray Data can't read {shards.path / split} ({last_line(error)}): all nodes must see the shards") from None
+
+
+def _worker(config: dict[str, Any]) -> Outcome:
+    """What each Ray Train worker runs."""
+    quiet_logging()
+    recipe = parse_recipe(config["recipe"], where="the run's recipe")
+    return run_training(recipe, config["setting"], RaySession(train_clips=config["train_clips"]))
+
+
+def _failure_log(folder: Path) -> Any:
+    from ray.train import UserCallback
+
+    class FailureLog(UserCallback):  # type: ignore[misc]
+        """Tells of lost workers as they are lost: in an event, and with the traceback in a file."""
+
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            with suppress(OSError), closing(EventLog(folder / EVENTS)) as log:
+                for rank, error in worker_exceptions.items():
+                    _append_failure(folder, error)
+                    log.write("message", text=f"worker {rank} failed ({last_line(error)}): see {folder / FAILURES}")
+
+    return FailureLog()
+
+
+def _append_failure(folder: Path, error: BaseException) -> None:
+    with suppress(OSError), (folder / FAILURES).open("a", encoding="utf-8") as stream:
+        stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
+
+
+def last_line(error: BaseException) -> str:
+    """What an error says in its last line, where Ray puts the cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]
