@@ -140,4 +140,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    run_entry_point(main)
+    run_entry_point(main, (OSError,))

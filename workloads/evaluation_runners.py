@@ -71,7 +71,7 @@ def in_this_process(recogniser: Recogniser, work: Sequence[Piece], batch_size: i
 def with_ray(num_workers: int | None = None) -> RunPieces:
     """The same by `num_workers` actors (None: one per GPU of the cluster, or per CPU but one), in the order in which pieces are finished.
 
-    Each actor holds the network, which travels through the object store (from the CPU), and takes a GPU where the cluster has them;
+    Each actor holds the network, which travels with the work, and takes a GPU where the cluster has them;
     every node must see the shards.
     Errors: what reading raises of ours, as it is; ConnectionError where RAY_ADDRESS doesn't answer.
     """
@@ -93,7 +93,7 @@ def _with_ray(recogniser: Recogniser, work: Sequence[Piece], batch_size: int, *,
         items = [{"number": number, "piece": pickle.dumps(piece)} for number, piece in enumerate(work)]
         results = ray.data.from_items(items, override_num_blocks=len(items)).map(
             PieceWorker,
-            fn_constructor_args=(ray.put(recogniser), batch_size),
+            fn_constructor_args=(recogniser, batch_size),
             compute=ray.data.ActorPoolStrategy(size=count),
             num_cpus=1,
             num_gpus=1 if gpus else 0,
@@ -108,11 +108,8 @@ def _with_ray(recogniser: Recogniser, work: Sequence[Piece], batch_size: int, *,
 class PieceWorker:
     """An actor of Ray Data that answers pieces."""
 
-    def __init__(self, recogniser: Any, batch_size: int) -> None:
-        import ray
-
-        received: Recogniser = ray.get(recogniser)
-        self._recogniser = replace(received, network=received.network.cuda()) if torch.cuda.is_available() else received
+    def __init__(self, recogniser: Recogniser, batch_size: int) -> None:
+        self._recogniser = replace(recogniser, network=recogniser.network.cuda()) if torch.cuda.is_available() else recogniser
         self._batch_size = batch_size
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

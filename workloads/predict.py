@@ -35,7 +35,7 @@ from workloads.corpora.corpus import Rejection
 from workloads.corpora.manifest import read_manifest
 from workloads.corpora.recording import Recording
 from workloads.entry import run_entry_point
-from workloads.reports import outcome_record, outcome_table
+from workloads.reports import outcome_record, outcome_tables
 
 SOME_FAILED = 1
 Outcome = Recognition | Unanswered
@@ -111,7 +111,8 @@ def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle, form: str, out: 
         print(json.dumps({"bundle": about, "clips": [outcome_record(outcome) for outcome in kept]}, ensure_ascii=False, indent=1), file=out)
     elif form == "table":
         console = Console(file=out, highlight=False)
-        console.print(outcome_table(kept))
+        for part in outcome_tables(kept):
+            console.print(part, soft_wrap=isinstance(part, str))
     return complete
 
 
@@ -123,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
     bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     outcomes = predict(bundle, read_clips(recordings), head=given.head, beam_width=given.beam, batch_size=given.batch_size)
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
     with given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out:
         complete = write_outcomes(outcomes, bundle, given.format, out)
     return 0 if complete else SOME_FAILED
@@ -155,4 +158,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    run_entry_point(main)
+    run_entry_point(main, (OSError,))

@@ -155,26 +155,29 @@ def _gloss_record(entry: RecognisedGloss) -> dict[str, Any]:
     }
 
 
-def outcome_table(outcomes: Sequence[Recognition | Unanswered]) -> Table:
-    """Glosses with times and confidence, one clip below the other."""
-    table = Table("clip", "gloss", box=SIMPLE_HEAD)
-    for column in ("from", "to", "confidence"):
-        table.add_column(column, justify="right")
-    for outcome in outcomes:
-        for number, row in enumerate(_outcome_rows(outcome)):
-            table.add_row(escape(outcome.name) if number == 0 else "", *row)
-        table.add_section()
-    return table
+def outcome_tables(outcomes: Sequence[Recognition | Unanswered]) -> Iterator[RenderableType]:
+    """Glosses with times and confidence, one clip below the other; then the clips that could not be recognised, a line each."""
+    recognised = [outcome for outcome in outcomes if isinstance(outcome, Recognition)]
+    if recognised:
+        table = Table("clip", "gloss", box=SIMPLE_HEAD)
+        table.columns[0].overflow = "fold"
+        for column in ("from", "to", "confidence"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for outcome in recognised:
+            for number, row in enumerate(_recognition_rows(outcome)):
+                table.add_row(escape(outcome.name) if number == 0 else "", *row)
+            table.add_section()
+        yield table
+    for failed in (outcome for outcome in outcomes if isinstance(outcome, Unanswered)):
+        named = failed.reason if failed.reason.startswith(failed.name) else f"{failed.name}: {failed.reason}"
+        yield f"[red]error:[/red] {escape(named)}"
 
 
-def _outcome_rows(outcome: Recognition | Unanswered) -> list[tuple[str, ...]]:
-    if isinstance(outcome, Unanswered):
-        return [(f"[red]error:[/red] {escape(outcome.reason)}",)]
+def _recognition_rows(outcome: Recognition) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [(escape(entry.gloss), *_times(entry), f"{entry.confidence:.2f}") for entry in outcome.answer.glosses]
     if outcome.low_confidence:
-        rows.append(
-            ("[yellow]low confidence: don't rely on it[/yellow]" if rows else "[yellow]nothing recognised[/yellow]", "", "", f"{outcome.confidence:.2f}")
-        )
+        remark = "low confidence, don't rely on it" if rows else "nothing recognised"
+        rows.append((f"[yellow]({remark})[/yellow]", "", "", f"[yellow]{outcome.confidence:.2f}[/yellow]"))
     return rows
 
 

@@ -1,0 +1,78 @@
+"""Bundles by the names that users give: folders, released checkpoints, the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from models.bundle import Bundle, CorpusCard, DecodingOptions
+from models.errors import BundleError, CheckpointError
+from models.inputs.keypoints import KeypointInputs
+from models.mska.published import export
+from models.vocabulary import Vocabulary
+from tests.unit.tiny import OPTIONS, VOCABULARY, save_tiny_bundle, tiny_clip, tiny_network
+from workloads.bundles import bundle_from_published, chosen_decoding, open_bundle
+
+
+def published(tmp_path: Path, **changes: Any) -> Bundle:
+    arguments: dict[str, Any] = {
+        "system": "mska_slr",
+        "options": OPTIONS,
+        "inputs": KeypointInputs(),
+        "vocabulary": VOCABULARY,
+        "decoding": DecodingOptions(head="fuse"),
+        "corpus": CorpusCard(name="phoenix2014t", cleanup="phoenix2014t", lower_case=True),
+    }
+    return bundle_from_published(tmp_path / "best.pth", tmp_path / "bundle", **{**arguments, **changes})
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    torch.save({"model": export(tiny_network(3)), "epoch": 99}, tmp_path / "best.pth")
+    return tmp_path / "best.pth"
+
+
+def test_a_released_checkpoint_becomes_a_bundle_that_answers_as_it(checkpoint: Path, tmp_path: Path) -> None:
+    bundle = published(tmp_path)
+    ours = save_tiny_bundle(tmp_path / "ours", tiny_network(3), decoding=DecodingOptions(head="fuse"))
+    assert next(bundle.recogniser().recognise([tiny_clip()])) == next(ours.recogniser().recognise([tiny_clip()]))
+    assert bundle.provenance["published.checkpoint"] == "best.pth"
+    assert len(bundle.provenance["published.sha256"]) == 64
+
+
+def test_a_checkpoint_that_does_not_fit_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="check the widths and the vocabulary"):
+        published(tmp_path, vocabulary=Vocabulary(entries=(*VOCABULARY.entries, "WIND")))
+    assert not (tmp_path / "bundle").exists()
+    checkpoint.write_text("<html>quota exceeded</html>")
+    with pytest.raises(CheckpointError, match="not a checkpoint that loads without running code"):
+        published(tmp_path)
+
+
+def test_a_folder_is_opened_and_the_registry_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = save_tiny_bundle(tmp_path / "bundle")
+    assert open_bundle(str(bundle.folder)) == bundle
+    asked = []
+
+    def resolve(uri: str, *, tracking_uri: str) -> Path:
+        asked.append((uri, tracking_uri))
+        if "@champion" not in uri:
+            raise LookupError(f"{uri} is not in the registry at {tracking_uri}")
+        return bundle.folder
+
+    monkeypatch.setattr("workloads.bundles.resolve", resolve)
+    assert open_bundle("models:/mska_slr@champion", tracking_uri="http://mlflow") == bundle
+    assert asked == [("models:/mska_slr@champion", "http://mlflow")]
+    with pytest.raises(BundleError, match="models:/mska_slr/7 is not in the registry"):
+        open_bundle("models:/mska_slr/7", tracking_uri="http://mlflow")
+
+
+def test_decoding_is_the_bundles_unless_chosen(tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "bundle", decoding=DecodingOptions(beam_width=7, low_confidence=0.2))
+    assert chosen_decoding(bundle) == bundle.decoding
+    assert chosen_decoding(bundle, head="body", beam_width=1) == DecodingOptions(head="body", beam_width=1, low_confidence=0.2)
+    with pytest.raises(BundleError, match="no head of"):
+        chosen_decoding(bundle, head="nose")
