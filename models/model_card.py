@@ -85,4 +85,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", f"{value:.2f}" if isinstance(value, float) else str(value)
+            yield f"{prefix}{key}", "–" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

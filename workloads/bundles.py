@@ -7,25 +7,31 @@ import hashlib
 from pathlib import Path
 
 from cluster.registry import resolve
-from cluster.sender import resolve_uri
+from cluster.sender import embedded_uri, resolve_uri
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle, save_bundle
 from models.bundle_weights import built
 from models.errors import BundleError
+from models.metrics.cleanup import CLEANUPS
 from models.options import Options
 from models.published.loading import read_checkpoint
 from models.recognition import all_heads
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
+from workloads.shards import ShardSet
 
 RUNS = Path("runs")  # where the embedded registry lies unless a URI says otherwise
+EMBEDDED_FILE = "mlflow.db"
 BUNDLE_HELP = "folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
 TRACKING_HELP = f"MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of {RUNS}/)"
 
 
 def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle:
     """The bundle of a folder or a registry URI. Raises BundleError where there is none, ConnectionError where the registry doesn't answer."""
+    registry = resolve_uri(tracking_uri, RUNS)
+    if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(RUNS) and not (RUNS / EMBEDDED_FILE).is_file():
+        raise BundleError(f"{name}: there is no registry at {RUNS / EMBEDDED_FILE}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
     try:
-        return load_bundle(resolve(name, tracking_uri=resolve_uri(tracking_uri, RUNS)))
+        return load_bundle(resolve(name, tracking_uri=registry))
     except LookupError as error:
         raise BundleError(str(error)) from None
 
@@ -45,6 +51,18 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not above zero")
     return value
+
+
+def corpus_card(shards: ShardSet) -> CorpusCard:
+    """What a bundle says of the corpus that it was trained on, or is scored on."""
+    corpus = shards.corpus
+    return CorpusCard(
+        name=corpus.corpus,
+        lower_case=shards.vocabulary.lower_case,
+        cleanup=corpus.corpus if corpus.corpus in CLEANUPS else "none",
+        licence=corpus.licence,
+        checksum=shards.checksum,
+    )
 
 
 def bundle_from_published(

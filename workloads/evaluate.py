@@ -3,8 +3,10 @@
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split test
     python workloads/evaluate.py --bundle models:/mska_slr@champion --shards data/phoenix2014t --split dev --num-workers 4
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
+    python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
 
-Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and wer.png into --out.
+Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and wer.png into --out;
+with --published the released checkpoint is kept there as a bundle, too.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from models.bundle import Bundle, DecodingOptions
-from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, chosen_decoding, open_bundle, positive
+from models.published.vocabularies import import_vocabulary
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, chosen_decoding, corpus_card, open_bundle, positive
 from workloads.entry import run_entry_point
 from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
+from workloads.recipe import load_recipe
 from workloads.reports import clip_record, draw_wer, evaluation_tables, write_json, write_jsonl
 from workloads.scoring import Answer, Evaluation, score
 from workloads.shards import ShardSet
@@ -99,11 +103,14 @@ def _watched(results: Iterator[tuple[int, list[Answer]]], work: Sequence[Piece])
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if bool(given.published) != bool(given.recipe):
+        parser.error("--published and --recipe go together: the recipe describes the checkpoint's network")
     started = time.monotonic()
-    bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     shards = ShardSet.open(given.shards)
     folder = given.out or Path("runs") / "evaluations" / f"{shards.corpus.corpus}_{given.split}"
+    bundle = released_bundle(given, shards, folder / "bundle") if given.published else open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     evaluation = evaluate(
         bundle,
         shards,
@@ -122,9 +129,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"{folder}: {EVALUATION_FILE}, {PREDICTIONS_FILE} and {PLOT_FILE} written, {time.monotonic() - started:.1f} s", markup=False)
 
 
+def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -> Bundle:
+    """The released checkpoint of `--published` as a bundle. Raises RecipeError, VocabularyError or CheckpointError for what doesn't fit."""
+    recipe = load_recipe(given.recipe)
+    return bundle_from_published(
+        given.published,
+        folder,
+        system=recipe.system,
+        options=recipe.network,
+        inputs=recipe.inputs,
+        vocabulary=import_vocabulary(given.vocabulary, shards.vocabulary.lower_case) if given.vocabulary else shards.vocabulary,
+        decoding=recipe.decoding,
+        corpus=corpus_card(shards),
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--bundle", help=BUNDLE_HELP)
+    what.add_argument("--published", type=Path, metavar="CHECKPOINT", help="a released checkpoint (.pth) instead, with --recipe and --vocabulary")
+    parser.add_argument("--recipe", help="recipe that describes the network of --published")
+    parser.add_argument("--vocabulary", type=Path, help="gloss vocabulary of --published: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the shards')")
     parser.add_argument("--shards", required=True, type=Path, help="folder that workloads/preprocess.py wrote; every node must see it")
     parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")
     parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")

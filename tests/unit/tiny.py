@@ -29,8 +29,9 @@ def tiny_network(seed: int = 0, *, scale: float = 1.0) -> Mska:
             if name.endswith("running_mean"):
                 buffer.normal_(0, 0.1)
         with torch.no_grad():
-            for head in network.heads.values():
-                head.classifier.weight.mul_(scale)
+            for name, parameter in network.named_parameters():
+                if name.endswith("classifier.weight"):
+                    parameter.mul_(scale)
     return network.eval()
 
 

@@ -70,6 +70,14 @@ def test_a_folder_is_opened_and_the_registry_asked(tmp_path: Path, monkeypatch: 
         open_bundle("models:/mska_slr/7", tracking_uri="http://mlflow")
 
 
+def test_a_look_into_a_registry_that_is_not_there_makes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(BundleError, match=r"models:/x@champion: there is no registry at runs/mlflow.db: give --tracking-uri"):
+        open_bundle("models:/x@champion")
+    assert not list(tmp_path.iterdir())
+
+
 def test_decoding_is_the_bundles_unless_chosen(tmp_path: Path) -> None:
     bundle = save_tiny_bundle(tmp_path / "bundle", decoding=DecodingOptions(beam_width=7, low_confidence=0.2))
     assert chosen_decoding(bundle) == bundle.decoding

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle
 from models.errors import BundleError, CorpusError, ShardError
 from models.inputs.keypoints import KeypointInputs
 from models.metrics.wer import word_errors
+from models.mska.published import export
 from models.recognition import HeadAnswer, RecognisedGloss, Recogniser, Recognition, Unanswered
 from models.vocabulary import Vocabulary
-from tests.unit.tiny import GLOSSES, VOCABULARY, save_tiny_bundle, tiny_network
+from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY, save_tiny_bundle, tiny_network
 from tests.unit.workloads.tiny_shards import NUM_CLIPS, write_tiny_shards
 from workloads.evaluate import evaluate, main
 from workloads.evaluation_runners import Piece, answer_piece, in_this_process, pieces
@@ -160,6 +164,22 @@ def test_json_on_the_command_line(bundle: Bundle, shards: ShardSet, tmp_path: Pa
     record = json.loads(capsys.readouterr().out)
     assert record == json.loads((out / "evaluation.json").read_text())
     assert (record["head"], record["decoding"]["beam_width"]) == ("fuse", 1)
+
+
+def test_a_released_checkpoint_is_evaluated(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": export(tiny_network(scale=30))}, tmp_path / "best.pth")
+    pickled = {gloss.lower(): index for index, gloss in enumerate(VOCABULARY.entries)}
+    (tmp_path / "gloss2ids.pkl").write_bytes(pickle.dumps(pickled))
+    recipe = {"system": "mska_slr", "data": {"shards": "unused"}, "network": OPTIONS.model_dump(mode="json"), "decoding": {"head": "fuse"}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+    arguments = ["--published", str(tmp_path / "best.pth"), "--shards", str(shards.path), "--in-process", "--out", str(tmp_path / "out")]
+    main([*arguments, "--recipe", str(tmp_path / "tiny.yaml"), "--vocabulary", str(tmp_path / "gloss2ids.pkl"), "--format", "json"])
+    record = json.loads(capsys.readouterr().out)
+    bundle = load_bundle(tmp_path / "out" / "bundle")
+    assert (record["head"], record["weights"], bundle.corpus.cleanup) == ("fuse", bundle.checksum, "phoenix2014t")
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "--published and --recipe go together" in capsys.readouterr().err
 
 
 def test_mistakes_are_named(bundle: Bundle, shards: ShardSet, tmp_path: Path) -> None:
