@@ -1,0 +1,81 @@
+"""Measure speed and memory: `python tests/benchmarks/run.py`, or `make bench`. Writes tests/benchmarks/RESULTS.md.
+
+python tests/benchmarks/run.py --only stack     one benchmark; prints its figures and writes nothing
+python tests/benchmarks/run.py --quick          a tiny network without Ray, to see that the code runs; the figures mean nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+if __package__ in (None, ""):
+    sys.path[0] = str(HERE.parents[1])
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; the workers get it by the recipe
+
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from cluster.deepspeed_engine import single_process_group  # noqa: E402
+from cluster.environment import set_defaults  # noqa: E402
+from tests.benchmarks.figure import Figure  # noqa: E402
+from tests.benchmarks.machine import this_machine  # noqa: E402
+from tests.benchmarks.report import number, page  # noqa: E402
+from tests.benchmarks.stack import Bench  # noqa: E402
+
+BENCHES = ("stack", "data", "memory", "decoding")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    set_defaults()
+    machine, began = this_machine(), time.perf_counter()
+    if machine.loaded:
+        print(f"warning: load average {machine.load:.1f} on {machine.cores} cores: other work disturbs the figures", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="bench") as folder, single_process_group() if options.quick else nullcontext():
+        figures = list(measured(options.only or BENCHES, Bench(folder=Path(folder), quick=options.quick)))
+    seconds = time.perf_counter() - began
+    # Wide where nobody looks: a log or a pipe keeps each row on its line.
+    Console(width=None if sys.stdout.isatty() else 240).print(table(figures))
+    if not (options.quick or options.only):
+        text = page(figures, machine, command="python tests/benchmarks/run.py", date=time.strftime("%Y-%m-%d"), seconds=seconds)
+        (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
+        print(f"wrote {HERE / 'RESULTS.md'} after {seconds:.0f} s")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=BENCHES, help="this benchmark; can be given several times")
+    parser.add_argument("--quick", action="store_true", help="see in seconds that the benchmarks run")
+    return parser
+
+
+def measured(names: Iterable[str], bench: Bench) -> Iterator[Figure]:
+    """The figures of the benchmarks `bench_<name>`, one after the other."""
+    for name in names:
+        print(f"{name} ...", file=sys.stderr, flush=True)
+        yield from import_module(f"tests.benchmarks.bench_{name}").measure(bench)
+
+
+def table(figures: Iterable[Figure]) -> Table:
+    """The figures for a terminal."""
+    result = Table("figure", "median", "spread", "rounds", "target", "of it")
+    for figure in figures:
+        low, high = (number(value) for value in figure.spread)
+        target = "" if figure.at_most is None else f"≤ {figure.at_most:.2f} {'met' if figure.met else 'MISSED'}"
+        result.add_row(figure.name, f"{number(figure.median)} {figure.unit}", f"{low}–{high}", str(len(figure.rounds)), target, figure.note)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
