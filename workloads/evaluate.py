@@ -107,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if bool(given.published) != bool(given.recipe):
         parser.error("--published and --recipe go together: the recipe describes the checkpoint's network")
+    if given.workers == "local" and given.num_workers:
+        parser.error("--num-workers is of Ray Data, and --workers local works in this process")
     started = time.monotonic()
     shards = ShardSet.open(given.shards)
     folder = given.out or Path("runs") / "evaluations" / f"{shards.corpus.corpus}_{given.split}"
