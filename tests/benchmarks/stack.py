@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ from models.batch import Batch
 from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe, load_recipe, parse_recipe
 from workloads.shards import ShardSet
-from workloads.training import run
+from workloads.training import run, workers
 from workloads.training.batches import ClipSource, EpochBatches
 from workloads.training.loop import Outcome, Setting, Training
 from workloads.training.session import LocalSession, RaySession, Session
@@ -52,18 +52,25 @@ class Bench:
 
     def measure(self, measurement: Measurement, name: str, overrides: tuple[str, ...] = ()) -> Any:
         """Run `measurement` (a function of a module) in the only worker of a training with `mska_slr_small`; what it returned, through JSON."""
-        settings = (f"data.shards={self.shards()}", f"run.root={self.folder}", f"run.name={name}", *(SMALLEST if self.quick else ()), *overrides)
+        settings = (
+            f"data.shards={self.shards()}",
+            f"run.root={self.folder}",
+            f"run.name={name}",
+            "train.max_failures=0",
+            *(SMALLEST if self.quick else ()),
+            *overrides,
+        )
         recipe, folder = run.new_run(load_recipe("mska_slr_small", settings))
         if self.quick:
             return _in_process(measurement, recipe, folder)
-        with (folder / "output.log").open("w") as log, redirect_stdout(log), mock.patch.object(run, "_worker", _Worker(measurement)):
+        with (folder / "output.log").open("w") as log, redirect_stdout(log), mock.patch.object(workers, "_worker", _Worker(measurement)):
             run.train(recipe, folder)
         return json.loads((folder / OUTPUT).read_text())
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """The function of a Ray Train worker; stands in for `run._worker`."""
+    """The function of a Ray Train worker; stands in for `workers._worker`."""
 
     measurement: Measurement
 
@@ -151,9 +158,6 @@ class WatchedBatches:
 
 def train_watched(recipe: Recipe, setting: Setting, session: Session, watcher: Watcher, *, window: int) -> None:
     """Train by the recipe with a watcher."""
-    training = Training(recipe, setting, session)
-    training.batches = WatchedBatches(inner=training.batches, window=window, watcher=watcher)  # type: ignore[assignment]
-    try:
+    with closing(Training(recipe, setting, session)) as training:
+        training.batches = WatchedBatches(inner=training.batches, window=window, watcher=watcher)  # type: ignore[assignment]
         training.run()
-    finally:
-        training.log.close()
