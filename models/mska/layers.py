@@ -1,15 +1,14 @@
-"""The building blocks of MSKA's backbone, on sequences laid out as (B·J, C, T).
+"""The building blocks of MSKA's backbone, on sequences laid out as (B, C, T, J), as published.
 
-That layout, joint before channel and time last, is what makes the network fast on a CPU: every 1×1 convolution is one batched matrix
-product, the attention of all subsets is one matrix product per clip with (subset, joint) rows, and its result lies in memory exactly as the
-next convolution reads it. The published program keeps (B, C, T, J) and pays a permuted copy or a small product for each of these.
+In that layout queries, keys, values and taps are all views of what the step before wrote, and a clip is one long matrix, whatever its
+length. Rows of an odd number of joints cost matrix products a third of their speed on a CPU, so there the joints are padded with columns of
+zeros to a multiple of four (`padded_joints`); every layer keeps them zero.
 Axes: `B` clips, `J` joints, `C` channels in, `O` channels out, `T` frames, `P` subsets, `c` channels of a query.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +16,24 @@ from torch import Tensor, nn
 
 from models.batch import valid_steps
 from models.mska.config import BlockShape
+from models.mska.functions import mix, scores, temporal_product, training_norm
 from models.positions import sinusoid
 
 SLOPE = 0.1  # of every LeakyReLU
 
 
+def has_own_kernels(x: Tensor) -> bool:
+    """Whether our CPU kernels compute on `x`; everything else (CUDA, autocast, half precision) takes PyTorch's."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+
+
+def padded_joints(x_BCTJ: Tensor) -> Tensor:
+    """`x_BCTJ` with joints padded by zeros to a multiple of four, where our kernels run."""
+    return F.pad(x_BCTJ, (0, -x_BCTJ.shape[-1] % 4)) if has_own_kernels(x_BCTJ) else x_BCTJ
+
+
 class PointwiseConv(nn.Module):
-    """1×1 convolution (N, C, T) → (N, O, T) as one batched matrix product; `weight` (O, C), initialised as PyTorch's Conv2d."""
+    """1×1 convolution (B, C, T, J) → (B, O, T, J) as a matrix product per clip; `weight` (O, C), initialised as PyTorch's Conv2d."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -31,13 +41,19 @@ class PointwiseConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
 
-    def product(self, x_NCT: Tensor) -> Tensor:
+    def product(self, x_BCTJ: Tensor) -> Tensor:
         """The convolution without its bias."""
-        return torch.bmm(self.weight.expand(x_NCT.shape[0], -1, -1), x_NCT)
+        return pointwise(x_BCTJ, self.weight)
+
+
+def pointwise(x_BCTJ: Tensor, weight_OC: Tensor) -> Tensor:
+    """1×1 convolution without bias: (B, C, T, J) → (B, O, T, J)."""
+    B, _, T, J = x_BCTJ.shape
+    return torch.bmm(weight_OC.expand(B, -1, -1), x_BCTJ.flatten(2)).view(B, -1, T, J)
 
 
 class TemporalConv(nn.Module):
-    """Convolution over time (N, C, T) → (N, O, T/stride), zero padding kernel//2; `weight` (O, C, kernel)."""
+    """Convolution over frames (B, C, T, J) → (B, O, T/stride, J), zero padding kernel//2; `weight` (O, C, kernel), kernel odd."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int) -> None:
         super().__init__()
@@ -46,69 +62,23 @@ class TemporalConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound))
 
-    def product(self, x_NCT: Tensor) -> Tensor:
+    def product(self, x_BCTJ: Tensor) -> Tensor:
         """The convolution without its bias."""
-        if x_NCT.is_cuda:
-            return F.conv1d(x_NCT, self.weight, stride=self.stride, padding=self.kernel // 2)
-        # oneDNN prepares a convolution anew for every clip length; a product over stacked taps needs no preparation.
-        padded = F.pad(x_NCT, (self.kernel // 2, self.kernel // 2))
-        span = (padded.shape[2] - self.kernel) // self.stride * self.stride + 1
-        taps = torch.cat([padded[:, :, tap : tap + span : self.stride] for tap in range(self.kernel)], dim=1)
-        weight = self.weight.transpose(1, 2).reshape(self.weight.shape[0], -1)
-        return torch.bmm(weight.expand(x_NCT.shape[0], -1, -1), taps)
-
-
-class _TrainingNorm(torch.autograd.Function):
-    """Batch statistics, affine map, residual and LeakyReLU in one step; saves two tensors instead of five.
-
-    The bias of the convolution before it has no influence on the output (the mean absorbs it), so its gradient is exactly zero.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, conv_bias: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        count = z.shape[0] * z.shape[2]
-        mean = z.sum((0, 2)) / count
-        centred = z - mean[:, None]
-        variance = (centred * centred).sum((0, 2)) / count
-        inverse = torch.rsqrt(variance + eps)
-        out = centred * (weight * inverse)[:, None]
-        out += bias[:, None]
-        if residual is not None:
-            out += residual
-        if slope != 1.0:
-            F.leaky_relu_(out, slope)
-        ctx.save_for_backward(centred, out if slope != 1.0 else None, weight, inverse)
-        ctx.slope, ctx.has_residual = slope, residual is not None
-        mean = mean + conv_bias
-        ctx.mark_non_differentiable(mean, variance)
-        return out, mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        centred, out, weight, inverse = ctx.saved_tensors
-        if ctx.slope != 1.0:
-            grad = torch.ops.aten.leaky_relu_backward(grad, out, ctx.slope, True)
-        count = centred.shape[0] * centred.shape[2]
-        grad_bias = grad.sum((0, 2))
-        grad_weight = (grad * centred).sum((0, 2)) * inverse
-        scale = weight * inverse
-        grad_z = centred * (-scale * grad_weight * inverse / count)[:, None]
-        grad_z -= (scale * grad_bias / count)[:, None]
-        grad_z.addcmul_(grad, scale[:, None])
-        return grad_z, torch.zeros_like(weight), (grad if ctx.has_residual else None), grad_weight, grad_bias, None, None
+        if has_own_kernels(x_BCTJ):
+            return temporal_product(x_BCTJ, self.weight, self.stride)
+        return F.conv2d(x_BCTJ, self.weight[..., None], stride=(self.stride, 1), padding=(self.kernel // 2, 0))
 
 
 class Norm(nn.Module):
-    """Batch norm of the channels of (N, C, T), with a residual and LeakyReLU; fused into one step on a CPU in training.
+    """Batch norm of the channels of (B, C, T, J), with a residual and LeakyReLU; fused on a CPU in training.
 
-    It takes a convolution's product without bias, and that bias, which in training enters the running mean only.
+    It takes a convolution's product without bias, and that bias, which in training enters the running mean only. The first `num_joints`
+    of J are real.
     """
 
-    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, channels: int, num_joints: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
-        self.eps, self.momentum = eps, momentum
+        self.num_joints, self.eps, self.momentum = num_joints, eps, momentum
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.running_mean: Tensor
@@ -118,19 +88,21 @@ class Norm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.register_buffer("num_batches_tracked", torch.tensor(0))
 
-    def forward(self, z_NCT: Tensor, conv_bias: Tensor, residual: Tensor | None = None, *, slope: float = SLOPE) -> Tensor:
-        """(N, C, T) → (N, C, T): norm, plus `residual`, then LeakyReLU unless `slope` is 1."""
-        if self.training and not z_NCT.is_cuda:
-            out, mean, variance = _TrainingNorm.apply(z_NCT, conv_bias, residual, self.weight, self.bias, self.eps, slope)
-            self._track(mean, variance, z_NCT.shape[0] * z_NCT.shape[2])
+    def forward(self, z_BCTJ: Tensor, conv_bias: Tensor, residual: Tensor | None = None, *, slope: float = SLOPE) -> Tensor:
+        """(B, C, T, J) → (B, C, T, J): norm, plus `residual`, then LeakyReLU unless `slope` is 1."""
+        if self.training and has_own_kernels(z_BCTJ):
+            out, mean, variance = training_norm(z_BCTJ, conv_bias, residual, self.weight, self.bias, eps=self.eps, slope=slope, num_joints=self.num_joints)
+            self._track(mean, variance, z_BCTJ.shape[0] * z_BCTJ.shape[2] * self.num_joints)
             return out
         if self.training:
             self.num_batches_tracked += 1
-            out = F.batch_norm(z_NCT + conv_bias[:, None], self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
+            z_BCTJ = z_BCTJ + conv_bias[:, None, None]
+            out = F.batch_norm(z_BCTJ, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
         else:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)
             shift = (conv_bias - self.running_mean) * scale + self.bias
-            out = torch.addcmul(shift[:, None], z_NCT, scale[:, None])
+            out = torch.addcmul(shift[:, None, None], z_BCTJ, scale[:, None, None])
+            out[..., self.num_joints :] = 0
         out = out if residual is None else out + residual
         return out if slope == 1.0 else F.leaky_relu(out, slope)
 
@@ -155,28 +127,27 @@ class JointAttention(nn.Module):
         self.joint_code: Tensor
         self.register_buffer("joint_code", sinusoid(num_joints, in_channels), persistent=False)
 
-    def forward(self, x_NCT: Tensor, frames: Frames) -> Tensor:
-        """(B·J, C, T) → (B·J, O, T), without the bias of `out`."""
-        N, C, T = x_NCT.shape
-        J, P = self.num_joints, self.num_subsets
-        maps = self.dropout(self.maps(x_NCT, frames))
-        rows = maps.permute(0, 2, 1, 3).reshape(N // J, J * P, J)
-        mixed = torch.bmm(rows, x_NCT.reshape(N // J, J, C * T))
-        return self.out.product(mixed.view(N, P * C, T))
+    def forward(self, x_BCTJ: Tensor, frames: Frames) -> Tensor:
+        """(B, C, T, J) → (B, O, T, J), without the bias of `out`."""
+        B, C, T, J = x_BCTJ.shape
+        maps = self.dropout(self.maps(x_BCTJ, frames))
+        mixed = mix(x_BCTJ.view(B, C * T, J), maps.to(x_BCTJ.dtype))
+        return self.out.product(mixed.view(B, -1, T, J))
 
-    def maps(self, x_NCT: Tensor, frames: Frames) -> Tensor:
-        """Attention maps (B, P, target joint, source joint): tanh(q·k / (c·T))·alpha + base, without a softmax."""
-        N, _, T = x_NCT.shape
-        J, P, c = self.num_joints, self.num_subsets, self.inner_channels
-        # The code is constant over time, so W(x + code) + b = Wx + (W·code + b): one small addition instead of one over the whole input.
+    def maps(self, x_BCTJ: Tensor, frames: Frames) -> Tensor:
+        """Attention maps (B, P, source joint, target joint): tanh(q·k / (c·T))·alpha + base, without a softmax; zero at padded joints."""
+        B, _, T, J = x_BCTJ.shape
+        P, c, padding = self.num_subsets, self.inner_channels, J - self.num_joints
+        # The code is constant over time, so W(x + code) + b = Wx + (W·code + b): a small table instead of one more copy of the input.
         offset_JQ = F.linear(self.joint_code, self.query_key.weight, self.query_key.bias)
-        query_key = self.query_key.product(x_NCT).view(N // J, J, 2, P, c, T) + offset_JQ.view(J, 2, P, c, 1)
-        query, key = query_key.permute(2, 0, 3, 1, 4, 5)
+        offsets = F.pad(offset_JQ.T, (0, padding))[:, None, :].chunk(2)
+        weights = self.query_key.weight.chunk(2)
+        query, key = (pointwise(x_BCTJ, weight) + offset for weight, offset in zip(weights, offsets, strict=True))
         if frames.mask is not None:
-            query = query * frames.mask[:, None, None, None, :]
-        scores = torch.bmm(key.reshape(-1, J, c * T), query.reshape(-1, J, c * T).transpose(1, 2)).view(-1, P, J, J)
-        scale = (1 / c) / frames.counts.to(scores.dtype)
-        return torch.tanh(scores * scale[:, None, None, None]) * self.alpha[:, None, None] + self.base.transpose(1, 2)
+            query = query * frames.mask[:, None, :, None]
+        products = scores(query.view(B * P, c * T, J), key.view(B * P, c * T, J)).view(B, P, J, J)
+        scale = (1 / c) / frames.counts.to(products.dtype)
+        return torch.tanh(products * scale[:, None, None, None]) * self.alpha[:, None, None] + F.pad(self.base, (0, padding, 0, padding))
 
 
 class Frames:
@@ -197,27 +168,24 @@ class Frames:
             return self
         return Frames((self.lengths - 1) // stride + 1, (self.num_frames - 1) // stride + 1, masked=self.masked, dtype=self.dtype)
 
-    def own(self, x_NCT: Tensor) -> Tensor:
-        """`x_NCT` (B·J, C, T) with zeros beyond each clip's end, which is what "same" padding shows a clip that stands alone."""
-        if self.mask is None:
-            return x_NCT
-        B, T = self.mask.shape
-        return (x_NCT.view(B, -1, T) * self.mask[:, None, :]).view_as(x_NCT)
+    def own(self, x_BCTJ: Tensor) -> Tensor:
+        """`x_BCTJ` with zeros beyond each clip's end, which is what "same" padding shows a clip that stands alone."""
+        return x_BCTJ if self.mask is None else x_BCTJ * self.mask[:, None, :, None]
 
 
 class Shortcut(nn.Module):
     """A residual path that changes width or rate: frames picked by `stride`, 1×1 convolution, batch norm."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, num_joints: int, *, stride: int = 1) -> None:
         super().__init__()
         self.stride = stride
         self.conv = PointwiseConv(in_channels, out_channels)
-        self.norm = Norm(out_channels)
+        self.norm = Norm(out_channels, num_joints)
 
-    def forward(self, x_NCT: Tensor) -> Tensor:
-        """(N, C, T) → (N, O, T/stride)."""
-        x_NCT = x_NCT if self.stride == 1 else x_NCT[:, :, :: self.stride].contiguous()
-        return self.norm(self.conv.product(x_NCT), self.conv.bias, slope=1.0)
+    def forward(self, x_BCTJ: Tensor) -> Tensor:
+        """(B, C, T, J) → (B, O, T/stride, J)."""
+        out: Tensor = self.norm(self.conv.product(x_BCTJ[:, :, :: self.stride]), self.conv.bias, slope=1.0)
+        return out
 
 
 class Block(nn.Module):
@@ -228,19 +196,20 @@ class Block(nn.Module):
         C, O, inner, kernel, stride = shape
         self.stride = stride
         self.attention = JointAttention(C, O, inner_channels=inner, num_subsets=num_subsets, num_joints=num_joints, dropout=dropout)
-        self.attention_norm = Norm(O)
+        self.attention_norm = Norm(O, num_joints)
         self.feedforward = PointwiseConv(O, O)
-        self.feedforward_norm = Norm(O)
+        self.feedforward_norm = Norm(O, num_joints)
         self.temporal = TemporalConv(O, O, kernel=kernel, stride=stride)
-        self.temporal_norm = Norm(O)
+        self.temporal_norm = Norm(O, num_joints)
         changes = stride != 1 or C != O
-        self.attention_shortcut = Shortcut(C, O) if changes else nn.Identity()
-        self.feedforward_shortcut = Shortcut(C, O) if changes else nn.Identity()
-        self.temporal_shortcut = Shortcut(O, O, stride=stride) if changes else nn.Identity()
+        self.attention_shortcut = Shortcut(C, O, num_joints) if changes else nn.Identity()
+        self.feedforward_shortcut = Shortcut(C, O, num_joints) if changes else nn.Identity()
+        self.temporal_shortcut = Shortcut(O, O, num_joints, stride=stride) if changes else nn.Identity()
 
-    def forward(self, x_NCT: Tensor, frames: Frames) -> Tensor:
-        """(B·J, C, T) → (B·J, O, T/stride)."""
-        y = self.attention_norm(self.attention(x_NCT, frames), self.attention.out.bias, self.attention_shortcut(x_NCT))
+    def forward(self, x_BCTJ: Tensor, frames: Frames) -> Tensor:
+        """(B, C, T, J) → (B, O, T/stride, J)."""
+        y = self.attention_norm(self.attention(x_BCTJ, frames), self.attention.out.bias, self.attention_shortcut(x_BCTJ))
         # The residual of the second step is the block's input again, not the first step's output: so the published weights were trained.
-        y = self.feedforward_norm(self.feedforward.product(y), self.feedforward.bias, self.feedforward_shortcut(x_NCT))
-        return self.temporal_norm(self.temporal.product(frames.own(y)), self.temporal.bias, self.temporal_shortcut(y))
+        y = self.feedforward_norm(self.feedforward.product(y), self.feedforward.bias, self.feedforward_shortcut(x_BCTJ))
+        out: Tensor = self.temporal_norm(self.temporal.product(frames.own(y)), self.temporal.bias, self.temporal_shortcut(y))
+        return out

@@ -10,7 +10,7 @@ from models.batch import Batch, Heads, valid_steps
 from models.heads.visual_head import VisualHead
 from models.inputs.keypoints import normalised
 from models.mska.config import MskaOptions
-from models.mska.layers import Block, Frames, Norm, PointwiseConv
+from models.mska.layers import Block, Frames, Norm, PointwiseConv, padded_joints
 
 HEADS = ("left", "right", "fuse", "body")
 ENSEMBLE = "ensemble"
@@ -26,21 +26,20 @@ class Stream(nn.Module):
         self.register_buffer("points", torch.tensor(points), persistent=False)
         width = options.blocks[0].in_channels
         self.input = PointwiseConv(3, width)
-        self.input_norm = Norm(width)
+        self.input_norm = Norm(width, self.num_joints)
         self.blocks = nn.ModuleList(
             Block(shape, num_subsets=options.num_subsets, num_joints=self.num_joints, dropout=options.attention_dropout) for shape in options.blocks
         )
 
-    def forward(self, keypoints_BKCT: Tensor, frames: Frames) -> Tensor:
-        """(B, K, 3, T) → (B, S, D)."""
-        B, _, _, T = keypoints_BKCT.shape
-        x = keypoints_BKCT[:, self.points].reshape(B * self.num_joints, 3, T)
+    def forward(self, keypoints_BCTK: Tensor, frames: Frames) -> Tensor:
+        """(B, 3, T, K) → (B, S, D)."""
+        x = padded_joints(keypoints_BCTK[..., self.points])
         x = self.input_norm(self.input.product(x), self.input.bias)
         for block in self.blocks:
             assert isinstance(block, Block)
             x = block(x, frames)
             frames = frames.strided(block.stride)
-        pooled: Tensor = x.view(B, self.num_joints, x.shape[1], x.shape[2]).mean(1)
+        pooled: Tensor = x[..., : self.num_joints].mean(3)
         return pooled.transpose(1, 2)
 
 
@@ -73,8 +72,8 @@ class Mska(nn.Module):
             raise ValueError(f"clips with {K} keypoints: this network reads {self.options.num_keypoints}")
         parameter = next(self.parameters())
         frames = Frames(lengths_B, T, masked=masked, dtype=parameter.dtype)
-        keypoints_BKCT = keypoints_BTKC.to(parameter.dtype).permute(0, 2, 3, 1)
-        streams = {name: stream(keypoints_BKCT, frames) for name, stream in self.streams.items()}
+        keypoints_BCTK = keypoints_BTKC.to(parameter.dtype).permute(0, 3, 1, 2)
+        streams = {name: stream(keypoints_BCTK, frames) for name, stream in self.streams.items()}
         steps = self.output_lengths(lengths_B)
         valid = valid_steps(steps, streams["body"].shape[1])
         logits, features = {}, {}

@@ -107,16 +107,13 @@ def _watched(network: Mska) -> list[tuple[str, nn.Module]]:
 
 
 def _keep(seen: dict[str, Tensor], name: str) -> Any:
-    def hook(module: nn.Module, _: Any, output: Tensor) -> None:
-        if name.startswith("visual_backbone"):  # (B·J, C, T) as the published (B, C, T, J)
-            joints = _joints(name, module)
-            output = output.view(-1, joints, *output.shape[1:]).permute(0, 2, 3, 1)
-        seen[name] = output
+    def hook(_: nn.Module, __: Any, output: Tensor) -> None:
+        seen[name] = output[..., : _joints(name)] if name.startswith("visual_backbone") else output  # padded joints left out
 
     return hook
 
 
-def _joints(name: str, module: nn.Module) -> int:
+def _joints(name: str) -> int:
     return {"left": 27, "right": 27, "face": 26, "body": 79}[name.split(".")[1].split("_")[0]]
 
 
