@@ -43,7 +43,7 @@ def watch(recipe: Recipe, setting: Setting, session: Session) -> dict[str, list[
 
 def measure(bench: Bench) -> list[Figure]:
     """The largest peak over the smallest, and what share of the training waits for data that are streamed in every epoch."""
-    pool = 8 if bench.quick else 64
+    pool = 4 if bench.quick else 64
     record = bench.measure(watch, "memory", (f"train.epochs={EPOCHS}", f"data.shuffle_pool={pool}"))
     peaks, per_epoch = record["peaks"], len(record["steps"]) // EPOCHS
     epochs = [slice(number * per_epoch, (number + 1) * per_epoch) for number in range(EPOCHS)]

@@ -85,8 +85,7 @@ def interleave(recipe: Recipe, setting: Setting, session: Session) -> dict[str, 
 
 def measure(bench: Bench) -> list[Figure]:
     """Step time of the stack over the bare loop, by wall clock and by CPU time, and the share of a step that waits for data."""
-    epochs = 1 if bench.quick else 2
-    record = bench.measure(interleave, "stack", (f"train.epochs={epochs}", f"validation.every_epochs={epochs}"))
+    record = bench.measure(interleave, "stack", ("train.epochs=2", "validation.every_epochs=2"))
     wall, cpu, share = (ratios(record, *sides) for sides in (("stack_wall", "bare_wall"), ("stack_cpu", "bare_cpu"), ("waiting_wall", "stack_wall")))
     note = "{:.0f} ms over {:.0f} ms a step".format
     step, bare = (1000 * statistics.median(record[side]) / WINDOW for side in ("stack_wall", "bare_wall"))

@@ -45,7 +45,7 @@ class Bench:
     def shards(self) -> Path:
         """Synthetic shards with clips of 94 frames in the mean; made once."""
         out = self.folder / "shards"
-        train, dev = (24, 2) if self.quick else (256, 8)
+        train, dev = (12, 2) if self.quick else (256, 8)
         sizes = {"num_train": train, "num_dev": dev, "num_test": 0, "num_signer_independent": 0, "max_glosses": 5}
         preprocess(PreprocessOptions(corpus="synthetic", out=out, settings={key: str(value) for key, value in sizes.items()}))
         return out
