@@ -24,10 +24,13 @@ from workloads.entry import run_entry_point
 if TYPE_CHECKING:
     from models.bundle import Bundle
 
-CORPUS: dict[str, float] = {"seed": 1, "glosses": 24, "num_train": 400, "num_dev": 40, "num_test": 80, "num_signer_independent": 40}
-CORPUS |= {"num_signers": 4, "min_glosses": 2, "max_glosses": 5, "fps": 12.5}
-TOY_CORPUS = CORPUS | {"glosses": 10, "num_train": 16, "num_dev": 4, "num_test": 4, "num_signer_independent": 2, "num_signers": 2, "max_glosses": 4}
-TOY_RECIPE = ("train.epochs=1", "network.blocks=[[4, 4, 1, 7, 2], [4, 4, 1, 3, 2]]", "network.head.hidden_size=16", "network.head.ff_size=16", "samples=1")
+TOY = (
+    "data.synthetic={glosses: 10, num_train: 16, num_dev: 4, num_test: 4, num_signer_independent: 2, num_signers: 2, max_glosses: 4, fps: 12.5}",
+    "train.epochs=1",
+    "network.blocks=[[4, 4, 1, 7, 2], [4, 4, 1, 3, 2]]",
+    "network.head={hidden_size: 16, ff_size: 16}",
+    "samples=1",
+)
 SUMMARY = "summary.json"
 SHOWN = 3  # clips that are printed
 
@@ -76,21 +79,19 @@ def main(arguments: list[str] | None = None) -> int:
 def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     """All stages; returns the exit status and the summary."""
     from models.bundle import load_bundle
-    from workloads.preprocess import PreprocessOptions, preprocess
     from workloads.recipe import load_recipe
-    from workloads.training.run import BUNDLE, RECIPE, new_run, old_run, train
+    from workloads.training.run import BUNDLE, RECIPE, generate_shards, new_run, old_run, train
 
     name = "demo-toy" if toy else "demo"
     shards, folder = root / "data" / name, root / "runs" / name
     summary = Summary.open(folder / SUMMARY)
-    settings = {key: str(value) for key, value in (TOY_CORPUS if toy else CORPUS).items()}
+    overrides = [f"data.shards={shards}", f"run.root={root / 'runs'}", f"run.name={name}", *(TOY if toy else ())]
+    recipe, folder = old_run(str(folder)) if (folder / RECIPE).exists() else new_run(load_recipe("demo", overrides))
     with summary.stage("shards"):
-        preprocess(PreprocessOptions(corpus="synthetic", out=shards, settings=settings))
+        generate_shards(recipe)
     if (folder / BUNDLE).exists():
         print(f"\n== training\nalready done: {folder / BUNDLE}", flush=True)
     else:
-        overrides = [f"data.shards={shards}", f"run.root={root / 'runs'}", f"run.name={name}", *(TOY_RECIPE if toy else ())]
-        recipe, folder = old_run(str(folder)) if (folder / RECIPE).exists() else new_run(load_recipe("demo", overrides))
         with summary.stage("training"):
             result = train(recipe, folder)
         if result.bundle is None:
@@ -99,7 +100,7 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
         summary.update(dev_wer=rounded(result.dev_wer or {}), registered=f"models:/signray-demo/{result.version}" if result.version else None)
     with summary.stage("evaluation"):
         evaluate_splits(load_bundle(folder / BUNDLE), shards, folder, summary)
-    summary.update(run=str(folder), shards=str(shards), toy=toy, glosses=int(settings["glosses"]))
+    summary.update(run=str(folder), shards=str(shards), toy=toy, glosses=int((recipe.data.synthetic or {})["glosses"]))
     return 0, summary
 
 

@@ -27,6 +27,7 @@ class DataOptions(Options):
     shards: str = Field(description="folder of shards that workloads/preprocess.py wrote")
     train_split: str = "train"
     dev_split: str = "dev"
+    synthetic: dict[str, float] | None = Field(None, description="options of the synthetic corpus, which is generated into `shards` where they don't exist yet")
     shuffle_pool: int = Field(4096, gt=0, description="clips that a worker shuffles at a time; a shard that fits is kept in memory between epochs")
     bucket_batches: int = Field(1, gt=0, description="batches that are cut from one pool sorted by length; 1 shuffles freely, as published")
 

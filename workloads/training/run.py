@@ -18,12 +18,13 @@ from cluster.signals import StopRequest
 from cluster.spool import Spool, exclusive
 from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
 from models.bundle import Bundle, save_bundle
-from models.bundle_record import CorpusCard
 from models.errors import RecipeError, TrainingError
-from models.metrics.cleanup import CLEANUPS
 from models.systems import SYSTEMS
+from workloads.bundles import corpus_card
+from workloads.part_runners import in_this_process
+from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe, parse_recipe, read_values
-from workloads.shards import ShardSet
+from workloads.shards import CORPUS_FILE, ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, Position, best_checkpoint, read_weights
 from workloads.training.events import EVENTS, Event, EventFollower, read_events
 from workloads.training.faults import clear_fault, some
@@ -54,10 +55,11 @@ class Result:
 
 def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
-    ShardSet.open(Path(recipe.data.shards))  # a mistake here shall leave no folder behind
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
+    if recipe.data.synthetic is None:
+        ShardSet.open(Path(recipe.data.shards))  # a mistake here shall leave no folder behind
     folder = _new_folder(recipe)
     recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(Path(recipe.data.shards).resolve())})})
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return recipe, folder
 
@@ -97,10 +99,24 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
 
 
 def runs_root(root: str) -> Path:
-    """Folder of all runs. In a `ray job` a relative root lies in the home folder: the job's working directory vanishes with it."""
-    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(root).is_absolute():
-        return Path.home() / "signray" / root
-    return Path(root).resolve()
+    """Folder of all runs."""
+    return placed(root)
+
+
+def placed(path: str) -> Path:
+    """An absolute path. In a `ray job` what doesn't come with the working directory lies in the home folder: that directory vanishes with the job."""
+    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(path).exists():
+        return Path.home() / "signray" / path  # an absolute path stays what it is
+    return Path(path).resolve()
+
+
+def generate_shards(recipe: Recipe) -> None:
+    """Make the shards of a recipe that trains on generated signing, where they aren't there yet."""
+    shards = Path(recipe.data.shards)
+    if recipe.data.synthetic is not None and not (shards / CORPUS_FILE).exists():
+        print(f"generating the synthetic corpus into {shards}", flush=True)
+        settings = {name: f"{value:g}" for name, value in recipe.data.synthetic.items()}
+        preprocess(PreprocessOptions(corpus="synthetic", out=shards, settings=settings), in_this_process)
 
 
 def train(recipe: Recipe, folder: Path) -> Result:
@@ -124,6 +140,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _train(recipe: Recipe, folder: Path) -> Result:
     clear_fault(folder)
+    generate_shards(recipe)
     shards = ShardSet.open(Path(recipe.data.shards))
     for text in preflight(recipe, shards):
         print(text, flush=True)
@@ -264,14 +281,6 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
 
 def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Position) -> Bundle:
     """The bundle of a checkpoint, in the run's folder."""
-    corpus = shards.corpus
-    card = CorpusCard(
-        name=corpus.corpus,
-        lower_case=shards.vocabulary.lower_case,
-        cleanup=corpus.corpus if corpus.corpus in CLEANUPS else "none",
-        licence=corpus.licence,
-        checksum=shards.checksum,
-    )
     names = [row.name for row in shards.index(recipe.data.dev_split)[: recipe.samples]]
     return save_bundle(
         folder / BUNDLE,
@@ -281,7 +290,7 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Pat
         state_dict=read_weights(checkpoint),
         vocabulary=shards.vocabulary,
         decoding=recipe.decoding,
-        corpus=card,
+        corpus=corpus_card(shards),
         metrics={"dev_wer": position.scores, "selected_by": recipe.validation.select_by, "epoch": position.epoch, "step": position.step},
         recipe=recipe.dump(),
         provenance=provenance(),
