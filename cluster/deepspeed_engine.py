@@ -6,6 +6,7 @@ over the tensors weigh more than their arithmetic.
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -93,6 +94,14 @@ def single_process_group() -> Iterator[None]:
     try:
         yield
     finally:
+        _end_process_group()
+
+
+def _end_process_group() -> None:
+    """Through DeepSpeed where it has seen the group: it keeps handles of its own, with which the next engine of this process would fail."""
+    if "deepspeed" in sys.modules and sys.modules["deepspeed"].comm.is_initialized():
+        sys.modules["deepspeed"].comm.destroy_process_group()
+    else:
         dist.destroy_process_group()
 
 

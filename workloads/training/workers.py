@@ -27,6 +27,7 @@ def train_in_process(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outc
     """The loop in this process, without Ray."""
     from cluster.deepspeed_engine import single_process_group
 
+    quiet_logging()
     device = "cuda" if recipe.train.gpus_per_worker else "cpu"
     session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split, device=device)
     with single_process_group():

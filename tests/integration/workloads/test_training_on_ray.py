@@ -1,0 +1,133 @@
+"""Training on a real Ray cluster: two workers, and what happens when one of them, or the driver, is killed.
+
+Four trainings of some seconds each; Ray Train's own start takes most of the time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from cluster.environment import REPOSITORY_ROOT
+from models.bundle import load_bundle
+from models.errors import TrainingError
+from tests.integration.head_node import HeadNode
+from tests.unit.workloads.tiny_runs import NETWORK, altered_shards, assert_same_weights, last_weights, messages, tiny_recipe, write_tiny_shards
+from workloads.training.events import EVENTS, read_events
+from workloads.training.run import new_run, old_run, train
+from workloads.training.workers import FAILURES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+# One clip a batch: 13 steps an epoch on each worker, long enough to be killed in.
+RUN = ("train.num_workers=2", "train.batch_size=1", "train.epochs=2", "train.checkpoint_steps=4", "data.bucket_batches=4", "optim.lr=1e-4")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_shards(tmp_path_factory.mktemp("corpus") / "shards")
+
+
+def command_line(shards: Path, root: Path, name: str) -> list[str]:
+    values = (NETWORK, f"data.shards={shards}", *RUN, f"run.root={root}", f"run.name={name}")
+    return ["--recipe", "mska_slr_small", *(part for value in values for part in ("--set", value))]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(head_node: HeadNode, shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to, sent as a job."""
+    root = tmp_path_factory.mktemp("runs")
+    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", head_node.dashboard_url, "--working-dir", ".", "--"]
+    command = [*submit, "python", "workloads/train.py", *command_line(shards, root, "job")]
+    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    assert f"bundle: {root}/job/bundle" in job.stdout
+    return root / "job"
+
+
+def test_a_job_leaves_a_whole_run(undisturbed: Path) -> None:
+    events = read_events(undisturbed / EVENTS)
+    assert [event["step"] for event in events if event["kind"] == "step"] == list(range(1, 27))
+    assert [event["clips"] for event in events if event["kind"] == "validation"] == [5, 5]
+    assert messages(undisturbed) == []
+    assert load_bundle(undisturbed / "bundle").metrics["dev_wer"].keys() == {"ensemble", "left", "right", "fuse", "body"}
+
+
+def steps_of(folder: Path) -> int:
+    return max((event["step"] for event in read_events(folder / EVENTS) if event["kind"] == "step"), default=0)
+
+
+def wait_for_step(folder: Path, step: int, *, alive: Callable[[], bool] = lambda: True) -> None:
+    deadline = time.monotonic() + 120
+    while steps_of(folder) < step:
+        assert time.monotonic() < deadline
+        assert alive()
+        time.sleep(0.02)
+
+
+@contextmanager
+def killing_a_worker(folder: Path, head_node: HeadNode, *, at_step: int) -> Iterator[None]:
+    """In a thread beside the driver: kill one of the cluster's Train workers as soon as the run has come to a step."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        wait_for_step(folder, at_step)
+        for process in psutil.Process(head_node.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if "RayTrainWorker" in process.name() or "RayTrainWorker" in " ".join(process.cmdline()):
+                    process.kill()
+                    killed.append(process.pid)
+                    return
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    yield
+    thread.join()
+    assert len(killed) == 1
+
+
+def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(ray_cluster: HeadNode, undisturbed: Path, shards: Path, tmp_path: Path) -> None:
+    recipe, folder = new_run(tiny_recipe(shards, *RUN, f"run.root={tmp_path}"))
+    with killing_a_worker(folder, ray_cluster, at_step=17):
+        result = train(recipe, folder)
+    assert result.exit_code == 0
+    assert any(text.startswith("resumed from checkpoint_000000") for text in messages(folder))
+    assert any("failed" in text for text in messages(folder))
+    assert (folder / FAILURES).exists()
+    assert_same_weights(last_weights(folder), last_weights(undisturbed))
+
+
+def test_a_killed_driver_is_resumed_and_the_weights_are_the_same(ray_cluster: HeadNode, undisturbed: Path, shards: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "workloads/train.py", *command_line(shards, tmp_path, "cut")]
+    driver = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+    assert driver.stdout is not None
+    with driver.stdout as output:
+        wait_for_step(tmp_path / "cut", 16, alive=lambda: driver.poll() is None)
+        driver.send_signal(signal.SIGKILL)
+        told = output.read()
+    driver.wait()
+    assert "connected to Ray at" in told  # not a private one
+    result = train(*old_run(str(tmp_path / "cut")))
+    assert result.bundle is not None
+    assert any(text.startswith("resumed from") for text in messages(tmp_path / "cut"))
+    assert_same_weights(last_weights(tmp_path / "cut"), last_weights(undisturbed))
+
+
+def test_a_fault_of_one_workers_data_ends_the_run_in_one_line(ray_cluster: HeadNode, shards: Path, tmp_path: Path) -> None:
+    def alter(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "keypoints": [float("nan"), *row["keypoints"][1:]]} if row["name"] == "synthetic_train_00003" else row
+
+    recipe, folder = new_run(tiny_recipe(altered_shards(shards, tmp_path / "shards", alter), *RUN, f"run.root={tmp_path}"))
+    with pytest.raises(TrainingError, match=r"^synthetic_train_00003: keypoints with NaN"):
+        train(recipe, folder)

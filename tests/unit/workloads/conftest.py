@@ -1,0 +1,15 @@
+"""What the tests of workloads share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.workloads.tiny_runs import write_tiny_shards
+
+
+@pytest.fixture(scope="session")
+def tiny_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shard set of the synthetic corpus that a tiny network trains on in seconds."""
+    return write_tiny_shards(tmp_path_factory.mktemp("corpus") / "shards")
