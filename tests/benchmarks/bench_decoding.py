@@ -53,9 +53,9 @@ def _figure(name: str, plain: Callable[[], object], own: Callable[[], object], r
 
 
 def _seconds(function: Callable[[], object]) -> float:
-    """Seconds per call, over enough calls to last some milliseconds."""
+    """Seconds per call, over enough calls to last 50 ms."""
     calls, began = 0, time.perf_counter()
-    while (taken := time.perf_counter() - began) < 0.02:
+    while (taken := time.perf_counter() - began) < 0.05:
         function()
         calls += 1
     return taken / calls
