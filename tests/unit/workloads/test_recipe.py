@@ -1,0 +1,163 @@
+"""Recipes: what the shipped ones say, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from models.errors import RecipeError
+from models.mska.config import PUBLISHED_BLOCKS
+from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe
+from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
+from workloads.train import main
+
+PUBLISHED = ["mska_slr_csl_daily", "mska_slr_phoenix2014", "mska_slr_phoenix2014t"]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_loads_and_comes_back_from_its_own_dump(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.recipe == name
+    assert parse_recipe(recipe.dump(), where=name) == recipe
+    assert parse_recipe(yaml.safe_load(yaml.safe_dump(recipe.dump())), where=name) == recipe
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_says_what_it_is_and_how_it_is_run(name: str) -> None:
+    head = [line for line in recipe_path(name).read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert any(f"train.py --recipe {name}" in line or f"make {name}" in line for line in head), "the command"
+    assert any("Hardware" in line for line in head), "hardware and time"
+    assert any("WER" in line for line in head), "the score to expect"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_printed_recipe_is_a_recipe(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--recipe", name, "--print-recipe", "--set", "optim.lr=5e-4"]) == 0
+    printed = tmp_path / f"{name}.yaml"
+    printed.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load_recipe(str(printed)) == load_recipe(name, ["optim.lr=5e-4"])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_hyper_parameters(name: str) -> None:
+    """mska.md, section 7: a snapshot, which changes only with a correction of the specification."""
+    recipe = load_recipe(name)
+    assert recipe.optim.model_dump() == {
+        "name": "adam",
+        "lr": 1e-3,
+        "betas": (0.9, 0.998),
+        "eps": 1e-8,
+        "momentum": 0.9,
+        "weight_decay": 1e-3,
+        "schedule": "cosine",
+        "cosine_epochs": 100,
+        "warmup": 0.1,
+        "clipping": 0.0,
+        "accumulation": 1,
+    }
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.precision, recipe.seed) == (100, 8, "fp32", 0)
+    assert recipe.network.model_dump()["blocks"] == tuple(PUBLISHED_BLOCKS)
+    assert recipe.network.model_dump()["head"]["hidden_size"] == 512
+    assert recipe.losses.model_dump() == {"weights": {}, "distillation": True, "distil_padding": True}
+    inputs = recipe.inputs.model_dump()
+    assert (inputs["max_frames"], inputs["shortest"], inputs["longest"], inputs["rotation_degrees"], inputs["rotation_share"]) == (400, 0.5, 1.5, 15.0, 0.5)
+    assert (recipe.data.bucket_batches, recipe.decoding.beam_width) == (1, 5)  # shuffled freely, and the published beam
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tiny_shards, "train.epochs=1", "train.gpus_per_worker=0", "train.precision=fp32", recipe=name)
+    outcome = run_loop(recipe, tmp_path)
+    assert outcome.finished, outcome.fault
+    assert last_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", "mska_slr_small.yaml: unknown key 'optim.lrr' (did you mean 'lr'?); valid here: accumulation, betas,"),
+        ("optm.lr=1", "mska_slr_small.yaml: unknown key 'optm' (did you mean 'optim'?)"),
+        ("network.head.hidden=1", "mska_slr_small.yaml: unknown key 'network.head.hidden' (did you mean 'hidden_size'?); valid here: dropout,"),
+        ("inputs.frames=1", "mska_slr_small.yaml: unknown key 'inputs.frames' (did you mean 'max_frames'?)"),
+        ("train.epochs=many", "mska_slr_small.yaml: train.epochs: input should be a valid integer, unable to parse string as an integer, got 'many'"),
+        ("train.epochs=0", "mska_slr_small.yaml: train.epochs: input should be greater than 0, got 0"),
+        ("train.keep_checkpoints=1", "train.keep_checkpoints: input should be greater than or equal to 2, got 1"),
+        ("train.zero_stage=4", "train.zero_stage: input should be 0, 1, 2 or 3, got 4"),
+        ("optim.name=lion", "optim.name: input should be 'adam', 'adamw' or 'sgd', got 'lion'"),
+        ("seed=-1", "seed: input should be greater than or equal to 0, got -1"),
+        ("run.name=a/b", "run.name: string should match pattern"),
+        ("system=mskaslr", "system: 'mskaslr' is no system; there are: mska_slr"),
+        ("losses.weights.ctc_lef=2", "losses.weights.ctc_lef is no loss term (did you mean 'ctc_left'?); there are: ctc_body,"),
+        ("losses.weights.ctc_left=-1", "losses.weights.ctc_left: input should be greater than or equal to 0, got -1"),
+        ("validation.select_by=face", "validation.select_by: 'face' is no head; there are: ensemble, left, right, fuse, body"),
+        ("decoding.head=face", "decoding.head: 'face' is no head"),
+        ("train.precision=fp16", "train.precision fp16 needs a GPU"),
+        ("inputs.num_keypoints=75", "inputs.num_keypoints is 75, but network.num_keypoints is 133: the network can't take such clips"),
+        ("inputs.max_frames=800", "inputs.max_frames is 800, but network.max_frames is 400"),
+        ("inputs.shortest=2", "inputs: shortest (2.0) is above longest (1.5)"),
+        ("network.blocks=[[4, 4, 2, 3, 1], [8, 8, 2, 3, 2]]", "network: blocks: a block of 4 output channels is followed by one of 8 input channels"),
+    ],
+)
+def test_a_wrong_value_is_one_line_with_file_and_key(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("mska_slr_small", [override])
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lr", "--set 'optim.lr': expected KEY=VALUE, such as optim.lr=1e-3"),
+        ("=3", "--set '=3': expected KEY=VALUE"),
+        ("seed.deep=1", "--set seed.deep=1: 'seed' holds a value, not keys"),
+        ("optim.betas=[0.9", "--set optim.betas=[0.9: '[0.9' is not a YAML value"),
+    ],
+)
+def test_a_wrong_override_is_one_line(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("mska_slr_small", ["seed=1", override])
+    assert message in str(raised.value)
+
+
+def test_overrides_of_every_kind() -> None:
+    overrides = ["optim.lr=1e-3", "seed=7", "optim.betas=[0.5, 0.6]", "tracking.register_as=null", "train.threads=null", "losses.weights.ctc_left=0.5"]
+    overrides += ["network.head.dropout=0.25", "run.name=a.b-c_1", "tracking.uri=http://localhost:5000", "data.shards=with blank=and equals", "optim.lr=2e-3"]
+    recipe = load_recipe("mska_slr_small", overrides)
+    assert (recipe.optim.lr, recipe.seed, recipe.optim.betas, recipe.train.threads) == (2e-3, 7, (0.5, 0.6), None)
+    assert recipe.losses.weights == {"ctc_left": 0.5}
+    assert recipe.network.model_dump()["head"]["dropout"] == 0.25
+    assert (recipe.run.name, recipe.tracking.uri, recipe.data.shards) == ("a.b-c_1", "http://localhost:5000", "with blank=and equals")
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"^no recipe 'mska_slr_smal' \(did you mean 'mska_slr_small'\?\); there are: "):
+        load_recipe("mska_slr_smal")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("data: [", "own.yaml: not YAML"),
+        ("- a\n", "own.yaml: not a recipe: expected keys such as 'data' and 'train'"),
+        ("", "own.yaml: not a recipe"),
+        ("seed: 1\n", "own.yaml: data is missing: give it in the file or with --set data=..."),
+        ("data: {}\n", "own.yaml: data.shards is missing: give it in the file or with --set data.shards=..."),
+        ("data: 3\n", "own.yaml: data: input should be a valid dictionary"),
+    ],
+)
+def test_a_file_that_is_no_recipe(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(RecipeError) as raised:
+        load_recipe(str(path))
+    assert str(raised.value).startswith(message)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("data: {shards: somewhere}\n", encoding="utf-8")
+    assert load_recipe(str(path)).recipe == "mine"
