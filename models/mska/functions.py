@@ -76,7 +76,7 @@ class TemporalProduct(torch.autograd.Function):
         grad = grad.contiguous()
         phases = _phases(x, ctx.stride)
         grad_phases = [torch.zeros_like(phase) for phase in phases]
-        grad_weight = torch.empty_like(weight)
+        grad_weight = torch.zeros_like(weight)  # a tap beyond a short clip reads nothing
         for tap, phase, source, target in _taps(x.shape[2], weight.shape[2], ctx.stride):
             upstream = _frames(grad, target)
             _frames(grad_phases[phase], source).baddbmm_(weight[:, :, tap].T.expand(len(x), -1, -1), upstream)
@@ -145,37 +145,28 @@ class TrainingNorm(torch.autograd.Function):
         ctx: Any, z: Tensor, conv_bias: Tensor, residual: Tensor | None, weight: Tensor, bias: Tensor, eps: float, slope: float, num_joints: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         z = z.contiguous()
-        sums, squares = (torch.from_numpy(value) for value in kernels.channel_sums(_rows(z)))
-        count = z.shape[0] * z.shape[2] * num_joints
-        mean = sums / count
-        variance = (squares / count - mean * mean).clamp_(min=0)
-        scale = weight.double() * torch.rsqrt(variance + eps)
-        shift = (bias.double() - mean * scale).to(z.dtype)
         out = torch.empty_like(z)
         other = None if residual is None else _rows(residual.contiguous())
-        kernels.scaled_activation(_rows(z), other, scale.to(z.dtype).numpy(), shift.numpy(), slope, num_joints, z.shape[3], _rows(out))
-        ctx.save_for_backward(z, out if slope != 1.0 else None, weight, mean, torch.rsqrt(variance + eps))
-        ctx.slope, ctx.has_residual, ctx.num_joints = slope, residual is not None, num_joints
-        mean, variance = mean.to(z.dtype) + conv_bias, variance.to(z.dtype)
-        ctx.mark_non_differentiable(mean, variance)
-        return out, mean, variance
+        mean, variance = kernels.norm_forward(_rows(z), other, _array(weight), _array(bias), eps, slope, num_joints, z.shape[3], _rows(out))
+        ctx.save_for_backward(z, out if slope != 1.0 else None, weight)
+        ctx.statistics, ctx.options, ctx.has_residual = (mean, variance), (eps, slope, num_joints), residual is not None
+        batch_mean, batch_variance = torch.from_numpy(mean).to(z.dtype) + conv_bias, torch.from_numpy(variance).to(z.dtype)
+        ctx.mark_non_differentiable(batch_mean, batch_variance)
+        return out, batch_mean, batch_variance
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        z, out, weight, mean, inverse = ctx.saved_tensors
-        count = z.shape[0] * z.shape[2] * ctx.num_joints
-        through = torch.empty_like(z)
-        signs = z if out is None else out
-        sums, products = kernels.activation_gradient(_rows(grad.contiguous()), _rows(signs), _rows(z), mean.to(z.dtype).numpy(), ctx.slope, _rows(through))
-        grad_bias, grad_weight = torch.from_numpy(sums), torch.from_numpy(products) * inverse
-        scale = weight.double() * inverse
-        slant = -scale * grad_weight * inverse / count
-        offset = -scale * grad_bias / count - slant * mean
-        factor, tilt, shift = (value.to(z.dtype).numpy() for value in (scale, slant, offset))
-        grad_z = torch.empty_like(z)
-        kernels.norm_gradient(_rows(through), _rows(z), factor, tilt, shift, ctx.num_joints, z.shape[3], _rows(grad_z))
-        kept = through if ctx.has_residual else None
-        return grad_z, torch.zeros_like(weight), kept, grad_weight.to(z.dtype), grad_bias.to(z.dtype), None, None, None
+        z, out, weight = ctx.saved_tensors
+        grad_residual, grad_z = torch.empty_like(z), torch.empty_like(z)
+        eps, slope, num_joints = ctx.options
+        mean, variance = ctx.statistics
+        signs = _rows(z if out is None else out)
+        into = _rows(grad_residual), _rows(grad_z)
+        grad_weight, grad_bias = kernels.norm_backward(
+            _rows(grad.contiguous()), _rows(z), signs, _array(weight), mean, variance, eps, slope, num_joints, z.shape[3], *into
+        )
+        to_weight, to_bias = (torch.from_numpy(value).to(z.dtype) for value in (grad_weight, grad_bias))
+        return grad_z, torch.zeros_like(weight), (grad_residual if ctx.has_residual else None), to_weight, to_bias, None, None, None
 
 
 def training_norm(
@@ -189,4 +180,9 @@ def training_norm(
 def _rows(x_BCTJ: Tensor) -> kernels.Floats:
     """The memory of a contiguous tensor as an array (B, C, T·J)."""
     array: kernels.Floats = x_BCTJ.detach().flatten(2).numpy()
+    return array
+
+
+def _array(vector: Tensor) -> kernels.Floats:
+    array: kernels.Floats = vector.detach().numpy()
     return array
