@@ -99,15 +99,18 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
 
 
 def runs_root(root: str) -> Path:
-    """Folder of all runs."""
-    return placed(root)
+    """Folder of all runs. In a `ray job` a relative root lies in the home folder, even where the working directory came with one of that name."""
+    return Path.home() / "signray" / root if in_job() else Path(root).resolve()
 
 
 def placed(path: str) -> Path:
     """An absolute path. In a `ray job` what doesn't come with the working directory lies in the home folder: that directory vanishes with the job."""
-    if os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") and not Path(path).exists():
-        return Path.home() / "signray" / path  # an absolute path stays what it is
-    return Path(path).resolve()
+    return Path.home() / "signray" / path if in_job() and not Path(path).exists() else Path(path).resolve()  # an absolute path stays what it is
+
+
+def in_job() -> bool:
+    """Whether this is the driver of a `ray job`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def generate_shards(recipe: Recipe) -> None:
