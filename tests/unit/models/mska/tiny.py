@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from models.batch import Batch
 from models.mska.config import BlockShape, HeadOptions, MskaOptions
@@ -28,7 +27,8 @@ NUM_CLASSES = 7
 def tiny(*, dropout: bool = False, seed: int = 0) -> Mska:
     """A network with random weights in every entry, statistics of batch norm included."""
     torch.manual_seed(seed)
-    network = Mska(OPTIONS, NUM_CLASSES)
+    off = OPTIONS.model_copy(update={"attention_dropout": 0.0, "head": OPTIONS.head.model_copy(update={"dropout": 0.0})})
+    network = Mska(OPTIONS if dropout else off, NUM_CLASSES)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -37,9 +37,6 @@ def tiny(*, dropout: bool = False, seed: int = 0) -> Mska:
             buffer.normal_(std=0.2)
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 1.5)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout) and not dropout:
-            module.p = 0.0
     return network
 
 
