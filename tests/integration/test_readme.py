@@ -16,6 +16,7 @@ from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, writ
 from workloads import demo, evaluate, predict, preprocess, train
 
 TOY = ("train.epochs=1", "train.num_workers=0", "train.batch_size=2", "network.blocks=[[4,4,1,7,2],[4,4,1,3,2]]", "network.head={hidden_size: 16, ff_size: 16}")
+TOY_SETTINGS = [part for entry in (*TOY, "run.name=RUN") for part in ("--set", entry)]
 ELSEWHERE = {
     "make test": "is this run",
     "make bench": "tests/unit/benchmarks",
@@ -52,9 +53,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
     """Takes half a minute: the demo starts two Ray Train workers."""
     jobs: dict[str, Callable[[list[str]], int | None]] = {
         "workloads/preprocess.py": preprocess.main,
-        "workloads/train.py": lambda arguments: train.main(
-            [*arguments, *sum((["--set", entry] for entry in (*TOY, "run.name=RUN")), [])] if "--recipe" in arguments else arguments
-        ),
+        "workloads/train.py": lambda arguments: train.main([*arguments, *TOY_SETTINGS] if "--recipe" in arguments else arguments),
         "workloads/evaluate.py": lambda arguments: evaluate.main([*arguments, "--in-process"]),
         "workloads/predict.py": predict.main,
         "tests/parity/run.py": lambda _: parity.main([str(REPOSITORY_ROOT / "tests/parity/cases/mska_collate.json"), "--quiet"]),
