@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def training_step(network: nn.Module, answer: Callable[[], Heads]) -> Step:
 
 def without_onednn(step: Step) -> Step:
     def plain() -> None:
-        with torch.backends.mkldnn.flags(enabled=False):
+        with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):  # it speaks of Intel GPUs
             step()
 
     return plain
