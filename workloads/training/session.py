@@ -100,8 +100,8 @@ def _stream(dataset: Any) -> Iterator[Clip]:
     while True:
         try:
             table = next(batches, None)
-        except RayTaskError as error:  # its text is a traceback of the reading task, whose last line says what is wrong
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        except RayTaskError as error:  # its text is a traceback of the reading task; its cause begins with what is wrong
+            reason = (str(error.cause).strip().splitlines() or [type(error.cause).__name__])[0]
             raise ShardError(
                 f"Ray Data can't read the shards ({reason[:200]}): all nodes must see them; where they are damaged, run preprocess again"
             ) from None

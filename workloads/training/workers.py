@@ -71,7 +71,7 @@ def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
         fault = read_fault(setting.folder)
         if fault is None:
             _append_failure(setting.folder, error)
-            raise TrainingError(f"training failed ({last_line(error)}): see {setting.folder / FAILURES}, then continue with --resume") from None
+            raise TrainingError(f"training failed ({last_line(_cause(error))}): see {setting.folder / FAILURES}, then continue with --resume") from None
         return Outcome(step=0, finished=False, fault=fault)
     if outcome is None:
         raise TrainingError(f"the workers ended without a result: look for their logs below Ray's session folder, then --resume {setting.folder}")
@@ -128,10 +128,12 @@ def _failure_log(folder: Path) -> Any:
         """Tells of lost workers as they are lost: in an event, and with the traceback in a file."""
 
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            if read_fault(folder) is not None:  # it ends the run, in a line of its own
+                return
             with suppress(OSError), closing(EventLog(folder / EVENTS)) as log:
                 for rank, error in worker_exceptions.items():
                     _append_failure(folder, error)
-                    log.write("message", text=f"worker {rank} failed ({last_line(error)}): see {folder / FAILURES}")
+                    log.write("message", text=f"worker {rank} failed ({last_line(error)}): see {FAILURES} in the run's folder")
 
     return FailureLog()
 
@@ -139,6 +141,13 @@ def _failure_log(folder: Path) -> Any:
 def _append_failure(folder: Path, error: BaseException) -> None:
     with suppress(OSError), (folder / FAILURES).open("a", encoding="utf-8") as stream:
         stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{''.join(traceback.format_exception(error))}\n")
+
+
+def _cause(error: Any) -> BaseException:
+    """The first worker's error, or the controller's, below Ray Train's own."""
+    failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
+    cause: BaseException = failures[min(failures)]
+    return cause
 
 
 def last_line(error: BaseException) -> str:

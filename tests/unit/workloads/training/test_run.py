@@ -74,10 +74,13 @@ def test_a_run_leaves_a_bundle_plots_and_its_recipe(tiny_shards: Path, tmp_path:
     assert [line.split("  ")[0] for line in told] == ["step 6/12", "epoch 1/2", "step 12/12", "epoch 2/2"]
 
 
-def test_a_run_whose_tracking_server_is_away_is_sent_later(tiny_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_tracking_server_is_away_is_sent_later(
+    tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Takes some seconds: MLflow creates its tables."""
     from mlflow import MlflowClient
 
+    monkeypatch.chdir(tmp_path)  # where a store of its own leaves the artifacts
     overrides = ("train.epochs=1", f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.register_as=tiny", "tracking.alias=candidate")
     recipe, folder = started(tiny_shards, tmp_path, *overrides)
     result = train(recipe, folder)
@@ -286,16 +289,20 @@ class FailedTrainer:
 
 
 def test_workers_that_fail_too_often_end_in_one_line(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ray.train import WorkerGroupError
+    from ray.train import ControllerError, WorkerGroupError
 
-    error = WorkerGroupError("Traceback ...\n  File x\nRuntimeError: out of memory\n", {0: RuntimeError("out of memory")})
+    error = WorkerGroupError("Traceback ...\n  File x\n", {1: RuntimeError("out of memory"), 0: RuntimeError("Traceback\nCUDA error: out of memory\n")})
     monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(error))
     recipe, folder = started(tiny_shards, tmp_path)
     setting = run_module._setting(recipe, folder, ShardSet.open(tiny_shards))
     with pytest.raises(TrainingError) as raised:
         train_on_ray(recipe, setting, ShardSet.open(tiny_shards))
-    assert str(raised.value) == f"training failed (RuntimeError: out of memory): see {folder / FAILURES}, then continue with --resume"
+    assert str(raised.value) == f"training failed (CUDA error: out of memory): see {folder / FAILURES}, then continue with --resume"
     assert "Traceback" in (folder / FAILURES).read_text()
+    controller = ControllerError(ValueError("no node has 9 CPUs"))
+    monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(controller))
+    with pytest.raises(TrainingError, match=r"^training failed \(no node has 9 CPUs\)"):
+        train_on_ray(recipe, setting, ShardSet.open(tiny_shards))
     (folder / "fault").write_text("clip 7: no keypoints")
     assert train_on_ray(recipe, setting, ShardSet.open(tiny_shards)).fault == "clip 7: no keypoints"
     monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(None))
