@@ -73,7 +73,7 @@ class Sender:
 
     def _create(self, record: Record) -> None:
         content = record.content
-        experiment = _experiment(self._client, content["experiment"], content["artifact_location"])
+        experiment = _experiment(self._client, content["experiment"], content["artifact_location"] or _artifacts_beside(self.tracking_uri))
         found = self._client.search_runs([experiment], f"tags.`{SPOOL_TAG}` = '{content['id']}'", max_results=1)
         run = (
             found[0]
@@ -182,6 +182,13 @@ def _experiment(client: Any, name: str, artifact_location: str | None) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
+
+
+def _artifacts_beside(tracking_uri: str) -> str | None:
+    """Where artifacts of an SQLite store lie that a run didn't begin with (it is sent there later); None: a server has its own place."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    return (Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent / "artifacts").as_uri()
 
 
 def _unless_refused(action: Callable[[], object], refused: Callable[[str], object]) -> None:

@@ -80,7 +80,8 @@ def test_a_run_whose_tracking_server_is_away_is_sent_later(
     """Takes some seconds: MLflow creates its tables."""
     from mlflow import MlflowClient
 
-    monkeypatch.chdir(tmp_path)  # where a store of its own leaves the artifacts
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")  # where a store of its own must leave nothing
     overrides = ("train.epochs=1", f"tracking.uri=http://127.0.0.1:{free_port()}", "tracking.register_as=tiny", "tracking.alias=candidate")
     recipe, folder = started(tiny_shards, tmp_path, *overrides)
     result = train(recipe, folder)
@@ -97,6 +98,7 @@ def test_a_run_whose_tracking_server_is_away_is_sent_later(
     assert [point.step for point in client.get_metric_history(run.info.run_id, "loss/loss")] == list(range(1, 7))
     assert {entry.path for entry in client.list_artifacts(run.info.run_id)} >= {"recipe.yaml", "plots", "bundle"}
     assert client.get_model_version_by_alias("tiny", "candidate").run_id == run.info.run_id
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_stopped_run_is_continued(tiny_shards: Path, tmp_path: Path, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch) -> None:
