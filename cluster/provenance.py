@@ -5,7 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 import psutil
@@ -13,7 +13,6 @@ import psutil
 from cluster.environment import REPOSITORY_ROOT
 
 COMMIT_VARIABLE = "SIGNRAY_GIT_COMMIT"
-_PACKAGES = ("torch", "ray", "deepspeed", "mlflow-skinny", "mlflow", "numpy", "pyarrow", "numba", "pydantic", "sacrebleu", "safetensors", "transformers")
 
 
 def provenance(root: Path = REPOSITORY_ROOT) -> dict[str, str | int | float | bool | None]:
@@ -48,13 +47,8 @@ def _git_output(root: Path, *arguments: str) -> str | None:
 
 
 def _packages() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[f"package.{name}"] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    names = {str(package.metadata["Name"]): package.version for package in distributions()}
+    return {f"package.{name}": names[name] for name in sorted(names, key=str.lower)}
 
 
 def _machine() -> dict[str, str | int | float | None]:

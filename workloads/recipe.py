@@ -68,7 +68,7 @@ class TrainOptions(Options):
     precision: Precision = "fp32"
     zero_stage: Literal[0, 1, 2, 3] = 0
     checkpoint_steps: int | None = Field(None, gt=0, description="steps between checkpoints inside an epoch; there is one after each validation anyway")
-    keep_checkpoints: int = Field(2, ge=2, description="the best ones, and always the latest; two at least, so that a damaged one has a substitute")
+    keep_checkpoints: int = Field(3, ge=2, description="the two newest and the best by dev WER stay in any case, then the newer ones")
     max_failures: int = Field(3, ge=0, description="worker failures that are mended by a restart from the last checkpoint")
     log_steps: int = Field(10, gt=0, description="steps per progress line")
 

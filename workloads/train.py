@@ -36,14 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     from workloads.recipe import load_recipe
-    from workloads.training.run import BUNDLE, new_run, old_run, train
+    from workloads.training.run import BUNDLE, ended, new_run, old_run, train
 
     if options.print_recipe:
         recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume)[0]
         print(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), end="")
         return 0
     recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe else old_run(options.resume, overrides=options.set)
-    if (folder / BUNDLE).exists():
+    if ended(folder):
         print(f"{folder} has come to its end; its bundle is {folder / BUNDLE}")
         return 0
     print(f"run {folder}", flush=True)

@@ -96,7 +96,7 @@ class Norm(nn.Module):
             return out
         if self.training:
             self.num_batches_tracked += 1
-            z_BCTJ = z_BCTJ + conv_bias[:, None, None]
+            z_BCTJ = z_BCTJ + conv_bias.to(z_BCTJ.dtype)[:, None, None]
             out = F.batch_norm(z_BCTJ, self.running_mean, self.running_var, self.weight, self.bias, True, self.momentum, self.eps)
         else:
             scale = self.weight * torch.rsqrt(self.running_var + self.eps)

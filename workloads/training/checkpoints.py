@@ -133,8 +133,11 @@ def _attempt(write: Callable[[], object]) -> str | None:
 
 
 def _replace(staging: Path, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        # Aside first: a kill between the two renames leaves one whole form of the step, under a name that `prune` clears later.
+        folder.rename(staging.with_name(f"{staging.name}.old"))
     staging.rename(folder)
+    shutil.rmtree(staging.with_name(f"{staging.name}.old"), ignore_errors=True)
 
 
 def _belongs(path: Path, rank: int) -> bool:
@@ -152,10 +155,13 @@ def _first_problem(problem: str | None) -> str | None:
 
 
 def prune(folder: Path, *, keep: int) -> None:
-    """Remove checkpoints beyond `keep`, and those that a kill left unfinished: the newest and the best by dev WER stay, then the newer ones."""
+    """Remove checkpoints beyond `keep`, and those that a kill left unfinished.
+
+    The two newest stay (should the last one be damaged, the one before takes its place) and the best by dev WER, then the newer ones.
+    """
     whole = [path for path in checkpoints(folder) if gap(path) is None]
     best = min(_validated(whole), key=_rank_of, default=None)
-    kept = {*whole[:1], *([best[0]] if best else [])}
+    kept = {*whole[:2], *([best[0]] if best else [])}
     others = [path for path in whole if path not in kept]
     for path in {*folder.iterdir()} - kept - {*others[: max(0, keep - len(kept))]}:
         shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -297,7 +297,8 @@ class Training:
         if problem:
             self.log.write("message", text=f"{name} could not be written ({problem}): training goes on; make room before the next one")
         elif rank == 0:
-            prune(folder, keep=self.recipe.train.keep_checkpoints)
+            with suppress(OSError, CheckpointError):  # what can't be removed now is looked at again after the next one
+                prune(folder, keep=self.recipe.train.keep_checkpoints)
             self.log.write("checkpoint", step=position.step, name=name, wer=position.wer)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +19,11 @@ from cluster.spool import Spool, exclusive
 from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
 from models.bundle import Bundle, save_bundle
 from models.errors import RecipeError, TrainingError
-from models.systems import SYSTEMS
 from workloads.bundles import corpus_card
 from workloads.part_runners import in_this_process
 from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe, parse_recipe, read_values
-from workloads.shards import CORPUS_FILE, ShardSet
+from workloads.shards import IndexRow, ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, Position, best_checkpoint, read_weights
 from workloads.training.events import EVENTS, Event, EventFollower, read_events
 from workloads.training.faults import clear_fault, some
@@ -36,6 +35,7 @@ from workloads.validation import steps_needed
 
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"
+ENDED = "ended"  # a file: nothing is left to do
 RATES = ("lr", "frames_per_s", "seconds", "gradient_norm")
 RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
 
@@ -114,12 +114,13 @@ def in_job() -> bool:
 
 
 def generate_shards(recipe: Recipe) -> None:
-    """Make the shards of a recipe that trains on generated signing, where they aren't there yet."""
-    shards = Path(recipe.data.shards)
-    if recipe.data.synthetic is not None and not (shards / CORPUS_FILE).exists():
-        print(f"generating the synthetic corpus into {shards}", flush=True)
-        settings = {name: f"{value:g}" for name, value in recipe.data.synthetic.items()}
-        preprocess(PreprocessOptions(corpus="synthetic", out=shards, settings=settings), in_this_process)
+    """Make the shards of a recipe that trains on generated signing, where they aren't there yet.
+
+    Raises ShardError where the folder holds shards that were made by other options.
+    """
+    if recipe.data.synthetic is not None:
+        settings = {name: str(int(value)) if value == int(value) else repr(value) for name, value in recipe.data.synthetic.items()}
+        preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
 
 
 def train(recipe: Recipe, folder: Path) -> Result:
@@ -156,7 +157,6 @@ def _train(recipe: Recipe, folder: Path) -> Result:
 
 def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
     """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
-    system = SYSTEMS[recipe.system]
     expected = getattr(recipe.inputs, "num_keypoints", shards.num_keypoints)
     if shards.num_keypoints != expected:
         raise RecipeError(
@@ -169,10 +169,24 @@ def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
         raise TrainingError(
             f"{len(unlabelled)} training clips have no glosses: {some(unlabelled)}: {recipe.system} learns from gloss sentences; leave them out"
         )
+    return _too_long(recipe, shards, index)
+
+
+def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
+    """Warnings of clips that CTC can't align: at their own length, or only where training resamples them to its shortest."""
     stride = getattr(recipe.network, "temporal_stride", 1)
-    long = [row.name for row in index if steps_needed(row.glosses or ()) > row.n_frames // stride]
-    assert system.heads
-    return [f"{len(long)} training clips have more glosses than time steps; CTC counts nothing for them: {some(long)}"] if long else []
+    most, shortest = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "shortest", 1.0)
+    needed = {row.name: steps_needed([shards.vocabulary.normalise(gloss) for gloss in row.glosses or ()]) for row in index}
+    always = [row.name for row in index if needed[row.name] > min(row.n_frames, most) // stride]
+    at_times = [row.name for row in index if row.name not in set(always) and needed[row.name] > -(-min(int(row.n_frames * shortest), most) // stride)]
+    texts = []
+    if always:
+        texts.append(f"{len(always)} training clips have more glosses than time steps; CTC counts nothing for them: {some(always)}")
+    if at_times:
+        texts.append(
+            f"{len(at_times)} training clips have too few time steps when resampled to {shortest:g} of their length, and count nothing then: {some(at_times)}"
+        )
+    return texts
 
 
 def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker) -> tuple[Outcome, int]:
@@ -248,7 +262,7 @@ def tracked(recipe: Recipe, folder: Path, shards: ShardSet) -> Iterator[Tracker]
         tracker.close("FAILED")
         raise
     else:
-        tracker.close("FINISHED" if (folder / BUNDLE).exists() else "KILLED")
+        tracker.close("FINISHED" if ended(folder) else "KILLED")
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -279,7 +293,13 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
     version = tracker.register(bundle.folder, name=recipe.tracking.register_as, alias=recipe.tracking.alias) if recipe.tracking.register_as else None
     if not recipe.tracking.register_as:
         tracker.log_artifact(bundle.folder)
+    (result.folder / ENDED).touch()
     return replace(result, bundle=bundle, dev_wer=best[1].scores, version=version)
+
+
+def ended(folder: Path) -> bool:
+    """Whether a run has come to its end, with its bundle written and handed to the tracker."""
+    return (folder / ENDED).exists() and (folder / BUNDLE).exists()
 
 
 def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Position) -> Bundle:
@@ -294,7 +314,13 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Pat
         vocabulary=shards.vocabulary,
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
-        metrics={"dev_wer": position.scores, "selected_by": recipe.validation.select_by, "epoch": position.epoch, "step": position.step},
+        metrics={
+            "dev_wer": position.scores,
+            "dev_beam_width": recipe.validation.beam_width,
+            "selected_by": recipe.validation.select_by,
+            "epoch": position.epoch,
+            "step": position.step,
+        },
         recipe=recipe.dump(),
         provenance=provenance(),
         samples=list(shards.rows(recipe.data.dev_split, names)) if names else (),

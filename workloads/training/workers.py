@@ -6,6 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
     quiet_logging()
     quiet_ray_data()
     try:
-        outcome: Outcome | None = _trainer(recipe, setting, shards).fit().return_value
+        # In a thread, because on the main one `fit` puts a handler of its own in the place of ours, and ^C would end the run without a checkpoint.
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit") as pool:
+            outcome: Outcome | None = pool.submit(_trainer(recipe, setting, shards).fit).result().return_value
     except ray.train.TrainingFailedError as error:
         fault = read_fault(setting.folder)
         if fault is None:

@@ -118,12 +118,12 @@ def test_the_newest_intact_one_is_found_and_the_damaged_are_named(small_engine: 
 @pytest.mark.parametrize(
     ("wers", "keep", "kept"),
     [
-        ([50.0, 20.0, 30.0, 40.0], 2, [2, 4]),  # best and newest
+        ([50.0, 20.0, 30.0, 40.0], 2, [2, 3, 4]),  # the best, the newest and its substitute
         ([50.0, 40.0, 30.0, 20.0], 2, [3, 4]),  # the newest is the best: the one before is its substitute
-        ([50.0, 20.0, None, None], 2, [2, 4]),  # not validated ones don't count as best
+        ([50.0, 20.0, None, None], 2, [2, 3, 4]),  # not validated ones don't count as best
         ([20.0, 30.0, 40.0, 50.0], 3, [1, 3, 4]),
         ([None, None, None, None], 2, [3, 4]),
-        ([20.0, 20.0, 30.0, 30.0], 2, [2, 4]),  # the latest among equals
+        ([20.0, 20.0, 30.0, 30.0], 2, [2, 3, 4]),  # the latest among equals
     ],
 )
 def test_pruning_keeps_the_best_and_the_newest(small_engine: Any, tmp_path: Path, wers: list[float | None], keep: int, kept: list[int]) -> None:
