@@ -37,6 +37,6 @@ format: $(VENV)/ready  ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## remove the environment, caches and what the demo made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info runs/demo data/demo
+clean:  ## remove the environment, caches and the demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info .import_linter_cache runs/demo runs/demo-toy data/demo data/demo-toy
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

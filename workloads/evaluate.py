@@ -1,7 +1,7 @@
 """Evaluate a bundle on a split of shards: word error rate of every head, by signer, and what was confused with what.
 
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split test
-    python workloads/evaluate.py --bundle models:/mska_slr@champion --shards data/phoenix2014t --split dev --num-workers 4
+    python workloads/evaluate.py --bundle models:/mska_slr_phoenix2014t@candidate --shards data/phoenix2014t --split dev --num-workers 4
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
     python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
 
@@ -20,6 +20,7 @@ if __package__ in (None, ""):
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--num-workers is of Ray Data, and --workers local works in this process")
     started = time.monotonic()
     shards = ShardSet.open(given.shards)
-    folder = given.out or Path("runs") / "evaluations" / f"{shards.corpus.corpus}_{given.split}"
+    folder = given.out or _folder(given)
     bundle = released_bundle(given, shards, folder / "bundle") if given.published else open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     evaluation = evaluate(
         bundle,
@@ -146,6 +147,15 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
     )
 
 
+def _folder(given: argparse.Namespace) -> Path:
+    """Where results go by default: each bundle, or released checkpoint, has a place of its own."""
+    split = str(given.split)
+    if given.bundle and Path(given.bundle).is_dir():
+        return Path(given.bundle).resolve().parent / "evaluation" / split
+    name = re.sub(r"[^\w.-]+", "_", str(given.bundle or given.published).removeprefix("models:/"))
+    return Path("runs") / "evaluations" / name / split
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="evaluate.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
@@ -158,7 +168,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
     parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's, 5 as published)")
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
-    parser.add_argument("--out", type=Path, help="folder of the results (default: runs/evaluations/CORPUS_SPLIT)")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the results (default: evaluation/SPLIT beside a bundle's folder, else runs/evaluations/MODEL/SPLIT)"
+    )
     parser.add_argument("--format", choices=["table", "json"], default="table", help="what is printed (default: table)")
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or actors of Ray Data (auto: Ray for much work)")
     parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")

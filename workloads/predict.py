@@ -2,7 +2,7 @@
 
     python workloads/predict.py --bundle runs/demo/bundle clip.npz other.pose
     python workloads/predict.py --bundle runs/demo/bundle --manifest clips.csv --format jsonl --out answers.jsonl
-    python workloads/predict.py --bundle models:/mska_slr@champion clip.npz --format json | jq '.clips[0].sentence'
+    python workloads/predict.py --bundle models:/mska_slr_phoenix2014t@candidate clip.npz --format json | jq '.clips[0].sentence'
 
 A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size (width, height), fps) or .pose.
 A file that can't be used is answered by its error, the others are recognised all the same, and the exit status is 1.

@@ -95,7 +95,9 @@ class TrackingOptions(Options):
 class RunOptions(Options):
     """Where the run lies."""
 
-    root: str = Field("runs", description="folder of all runs; shared storage on a cluster of several hosts")
+    root: str = Field(
+        "runs", description="folder of all runs; shared storage on a cluster of several hosts; below ~/signray in a `ray job` where it is relative"
+    )
     name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
 
 
@@ -123,7 +125,8 @@ class Recipe(Options):
         """Parse `network` and `inputs` with the option classes of the named system."""
         if not isinstance(values, Mapping):
             return values
-        system = SYSTEMS.get(values.get("system", "mska_slr"))
+        name = values.get("system", "mska_slr")
+        system = SYSTEMS.get(name) if isinstance(name, str) else None
         if system is None:
             return values
         parsed = dict(values)
@@ -247,7 +250,8 @@ def _sentence(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], 
     if not key:
         return message
     given = detail.get("input")
-    shown = f", got {given!r}" if isinstance(given, str | int | float | bool | None) else ""
+    told = detail["type"] == "value_error"  # our own validators name the value themselves
+    shown = f", got {given!r}" if not told and isinstance(given, str | int | float | bool | None) else ""
     return f"{key}: {message[0].lower()}{message[1:]}{shown}"
 
 

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     from workloads.training.run import BUNDLE, ended, new_run, old_run, train
 
     if options.print_recipe:
-        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume)[0]
+        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
         print(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), end="")
         return 0
     recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe else old_run(options.resume, overrides=options.set)

@@ -11,7 +11,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,6 @@ def read_manifest(source: Path | None, options: Mapping[str, str]) -> Corpus:
     if missing:
         raise CorpusError(f"{source}: column {' and '.join(missing)} missing; a manifest needs name and path, and may have {', '.join(COLUMNS[2:])}")
     recordings, rejections = _listed(rows, source)
-    unknown = sorted(columns - set(COLUMNS))
     return Corpus(
         name="manifest",
         licence="the user's own recordings: as their owner says",
@@ -51,8 +50,17 @@ def read_manifest(source: Path | None, options: Mapping[str, str]) -> Corpus:
         fingerprint=text_digest(" ".join([file_digest(source), *(_stamp(recording) for recording in recordings)])),
         parts=tuple(_parts(recordings)),
         rejections=tuple(rejections),
-        notes=(f"{source}: unknown columns are not read: {', '.join(unknown)}",) if unknown else (),
+        notes=tuple(_notes(source, rows, columns)),
     )
+
+
+def _notes(source: Path, rows: Sequence[Mapping[str, Any]], columns: set[str]) -> Iterator[str]:
+    unknown = sorted(columns - set(COLUMNS))
+    if unknown:
+        yield f"{source}: unknown columns are not read: {', '.join(unknown)}"
+    without = sum(not row.get("split") for row in rows)
+    if without:
+        yield f"{source}: {without} recordings name no split and go to {DEFAULT_SPLIT}; training needs rows with split train and dev"
 
 
 def _rows(source: Path) -> list[dict[str, Any]]:

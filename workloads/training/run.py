@@ -56,9 +56,12 @@ class Result:
 def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
-    if recipe.data.synthetic is None:
-        ShardSet.open(Path(recipe.data.shards))  # a mistake here shall leave no folder behind
-    folder = _new_folder(recipe)
+    generate_shards(recipe)
+    preflight(recipe, ShardSet.open(Path(recipe.data.shards)))  # a mistake here shall leave no folder behind
+    try:
+        folder = _new_folder(recipe)
+    except OSError as error:
+        raise RecipeError(f"run.root {recipe.run.root}: can't be written ({error.strerror or error}): choose another with --set run.root=FOLDER") from None
     recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
     return recipe, folder
@@ -86,7 +89,7 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
     file = folder / RECIPE
     if not file.exists():
         known = sorted(path.parent.name for path in runs_root(root).glob(f"*/{RECIPE}"))
-        raise RecipeError(f"no run {name!r} under {runs_root(root)}; there are: {', '.join(known) or 'none'}")
+        raise RecipeError(f"no run {name!r} under {runs_root(root)}; there are: {', '.join(known) or 'none'}; or give the run's folder")
     for override in overrides or []:
         if not override.startswith(RESUMABLE):
             raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
