@@ -91,10 +91,13 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     shards, folder = root / "data" / name, root / "runs" / name
     summary = Summary.open(folder / SUMMARY)
     overrides = [f"data.shards={shards}", f"run.root={root / 'runs'}", f"run.name={name}", *(TOY if toy else ())]
-    recipe, folder = old_run(str(folder)) if (folder / RECIPE).exists() else new_run(load_recipe("demo", overrides))
+    begun = (folder / RECIPE).exists()
+    recipe = old_run(str(folder))[0] if begun else load_recipe("demo", overrides)
     if not (shards / CORPUS_FILE).exists():
         with summary.stage("shards"):
             generate_shards(recipe)
+    if not begun:
+        recipe, folder = new_run(recipe)
     if ended(folder):
         print(f"\n== training\nalready done: {folder / BUNDLE}", flush=True)
     else:
