@@ -1,4 +1,4 @@
-"""Cases of the network kinds with other widths, lengths, batches, seeds and pictures; their figures come from forms that are written apart from the fast ones."""
+"""Cases of the network kinds with other widths, lengths, batches, seeds and pictures; their figures come from plain forms written apart."""
 
 from __future__ import annotations
 
