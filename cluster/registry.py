@@ -1,6 +1,6 @@
 """The MLflow model registry: a folder becomes a version of a named model; an alias names the version in use.
 
-`register_bundle` goes through the run's spool, so it survives a server that is away; `resolve` asks the registry at once.
+`Tracker.register` goes through the run's spool, so it survives a server that is away; `resolve` asks the registry at once.
 """
 
 from pathlib import Path

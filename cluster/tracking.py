@@ -1,7 +1,8 @@
 """Tracking of a run: what is logged goes to a spool in the run's folder and from there to MLflow, in the background.
 
-    Train worker (rank 0): SpoolTracker(run_dir)  ─┐
-    driver:                MlflowTracker(run_dir) ─┴▶ RUN_DIR/tracking/ ──thread──▶ MLflow
+    driver: MlflowTracker(run_dir) ──▶ RUN_DIR/tracking/ ──thread──▶ MLflow
+
+`SpoolTracker` is the half that writes only, for a process that shall not wait for MLflow's import.
 
 Logging never raises and never waits for a network. When the server is away the training goes on; what couldn't be sent is sent
 when the server is back, or after the run has ended by
@@ -250,11 +251,6 @@ class MlflowTracker(SpoolTracker):
             if self._away:
                 self._notify(f"tracking: {self.tracking_uri} is back; all that waited is sent.")
             self._away = False
-
-
-def register_bundle(tracker: Tracker, path: Path, *, name: str, alias: str | None = None, tags: Mapping[str, str] | None = None) -> int | None:
-    """Upload a folder as `bundle` of the run and make it the next version of a model; None: it will be, when the server is back."""
-    return tracker.register(path, name=name, alias=alias, tags=tags)
 
 
 def send_command(run_dir: Path) -> str:

@@ -16,7 +16,7 @@ import pytest
 from cluster.environment import REPOSITORY_ROOT
 from cluster.registry import resolve
 from cluster.sender import connect_client
-from cluster.tracking import MlflowTracker, register_bundle
+from cluster.tracking import MlflowTracker
 from tests.integration.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_server_away_from_the_start_to_the_end(server: MlflowServer, bundle: Pat
     for step in range(100):
         tracker.log_metrics({"loss": 1.0}, step=step)
     assert time.monotonic() - began < 1
-    assert register_bundle(tracker, bundle, name="mska", alias="champion") is None
+    assert tracker.register(bundle, name="mska", alias="champion") is None
     tracker.close("FINISHED")
     assert tracker.run_id is None
     assert len(messages) == 2
@@ -96,7 +96,7 @@ def test_server_killed_in_the_middle(server: MlflowServer, bundle: Path, tmp_pat
     server.start()
     until(lambda: len(messages) == 2)
     assert "is back" in messages[1]
-    version = register_bundle(tracker, bundle, name="mska", alias="champion")
+    version = tracker.register(bundle, name="mska", alias="champion")
     tracker.spool.state_file.unlink()  # as if nothing of it had been noted
     tracker.log_metrics({"loss": 1.0}, step=100)
     tracker.close()

@@ -10,7 +10,7 @@ import pytest
 from cluster.registry import resolve
 from cluster.sender import Sender, connect_client, embedded_uri
 from cluster.spool import Spool
-from cluster.tracking import MlflowTracker, NullTracker, SpoolTracker, Tracker, main, register_bundle, send
+from cluster.tracking import MlflowTracker, NullTracker, SpoolTracker, Tracker, main, send
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_sending_twice_adds_nothing(tracker: MlflowTracker, client: Any, tmp_pat
     (tmp_path / "bundle" / "weights").write_text("w")
     tracker.log_metrics({"loss": 1.0, "wer": float("nan")}, step=1)
     tracker.log_text("a", "a.txt")
-    version = register_bundle(tracker, tmp_path / "bundle", name="twice")
+    version = tracker.register(tmp_path / "bundle", name="twice")
     run_id = tracker.run_id
     spool = Spool(tmp_path / "run" / "tracking")
     spool.state_file.unlink()
@@ -132,12 +132,12 @@ def test_registry_follows_the_alias(tracker: MlflowTracker, client: Any, store: 
     for text in ("one", "two"):
         (tmp_path / text).mkdir()
         (tmp_path / text / "weights").write_text(text)
-    assert register_bundle(tracker, tmp_path / "one", name="mska", alias="champion", tags={"wer": "21.0"}) == 1
+    assert tracker.register(tmp_path / "one", name="mska", alias="champion", tags={"wer": "21.0"}) == 1
     assert client.get_model_version("mska", "1").tags["wer"] == "21.0"
     uri = embedded_uri(store)
     assert (resolve("models:/mska@champion", tracking_uri=uri) / "weights").read_text() == "one"
     late = MlflowTracker(tmp_path / "late", experiment="signs", store=store)
-    assert register_bundle(late, tmp_path / "two", name="mska", alias="champion") == 2
+    assert late.register(tmp_path / "two", name="mska", alias="champion") == 2
     late.close()
     assert (resolve("models:/mska@champion", tracking_uri=uri, destination=tmp_path / "download") / "weights").read_text() == "two"
     assert resolve(str(tmp_path), tracking_uri=uri) == tmp_path
@@ -153,7 +153,7 @@ def test_an_alias_sent_late_takes_nothing_back(tracker: MlflowTracker, client: A
     with tracker.spool.sending():  # nothing is sent meanwhile
         earlier.register(tmp_path / "bundle", name="dsta", alias="champion")
         later = MlflowTracker(tmp_path / "later", experiment="signs", store=store)
-        assert register_bundle(later, tmp_path / "bundle", name="dsta", alias="champion") == 1
+        assert later.register(tmp_path / "bundle", name="dsta", alias="champion") == 1
         later.close()
     assert tracker.flush(force=True)
     assert client.get_model_version_by_alias("dsta", "champion").run_id == later.run_id
