@@ -88,30 +88,31 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     summaries = _write_parts(options, corpus, run_parts or _default_runner(corpus))
     clips = [clip for summary in summaries for clip in summary.clips]
     rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
-    write_rejections(options.out, rejections)
-    if not clips:
-        first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
-        raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
-    vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
-    report = {**validation_report(clips, rejections, vocabulary), "notes": list(corpus.notes)}
-    write_json(options.out / REPORT_FILE, report)
-    files = place_shards(options.out, summaries)
-    finish(
-        options.out,
-        CorpusFile(
-            format=FORMAT,
-            corpus=corpus.name,
-            licence=corpus.licence,
-            num_keypoints=options.num_keypoints,
-            splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
-            vocabulary=vocabulary.to_dict(),
-            vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
-            labels=tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"})),
-            files=files,
-            checksum=corpus_checksum(files, vocabulary.to_dict()),
-            options=record,
-        ),
-    )
+    with write_errors(options.out):
+        write_rejections(options.out, rejections)
+        if not clips:
+            first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
+            raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
+        vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
+        report = {**validation_report(clips, rejections, vocabulary), "notes": list(corpus.notes)}
+        write_json(options.out / REPORT_FILE, report)
+        files = place_shards(options.out, summaries)
+        finish(
+            options.out,
+            CorpusFile(
+                format=FORMAT,
+                corpus=corpus.name,
+                licence=corpus.licence,
+                num_keypoints=options.num_keypoints,
+                splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
+                vocabulary=vocabulary.to_dict(),
+                vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
+                labels=tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"})),
+                files=files,
+                checksum=corpus_checksum(files, vocabulary.to_dict()),
+                options=record,
+            ),
+        )
     return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=report)
 
 

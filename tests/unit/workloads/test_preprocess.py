@@ -343,3 +343,15 @@ def test_real_keypoints_of_three_estimators(tmp_path: Path) -> None:
     assert test["confidence_above_1"]["recordings"] >= 1
     assert test["missing_points"]["recordings"] == 1
     assert test["without_annotation"] == names
+
+
+def test_a_disk_that_fills_up_at_the_end_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("workloads.preprocess.finish", full)
+    source = write_release(tmp_path / "corpus")
+    with pytest.raises(ShardError, match=r"can't be written .No space left on device.: make room"):
+        preprocess(PreprocessOptions(corpus="phoenix2014t", source=source, out=tmp_path / "shards"), in_this_process)
+    with pytest.raises(ShardError, match="preprocess was not finished"):
+        ShardSet.open(tmp_path / "shards")
