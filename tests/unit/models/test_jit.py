@@ -14,10 +14,10 @@ from models.jit import jit
 def test_where_no_cache_can_be_written_the_loop_still_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
     njit = numba.njit
 
-    def without_cache(**options: Any) -> Callable[..., Any]:
+    def without_cache(*functions: Any, **options: Any) -> Callable[..., Any]:  # numba decorates its own with it when first used
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return njit(**options)
+        return njit(*functions, **options)
 
     monkeypatch.setattr(numba, "njit", without_cache)
 
