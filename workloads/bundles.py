@@ -11,7 +11,7 @@ from cluster.sender import embedded_uri, resolve_uri
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle, save_bundle
 from models.bundle_weights import built
 from models.errors import BundleError
-from models.metrics.cleanup import CLEANUPS
+from models.metrics.cleanup import rules_of
 from models.options import Options
 from models.published.loading import read_checkpoint
 from models.recognition import all_heads
@@ -59,7 +59,7 @@ def corpus_card(shards: ShardSet) -> CorpusCard:
     return CorpusCard(
         name=corpus.corpus,
         lower_case=shards.vocabulary.lower_case,
-        cleanup=corpus.corpus if corpus.corpus in CLEANUPS else "none",
+        cleanup=rules_of(corpus.corpus),
         licence=corpus.licence,
         checksum=shards.checksum,
     )

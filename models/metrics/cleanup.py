@@ -24,6 +24,11 @@ def clean(sentence: str, corpus: str, *, lower_cased: bool = False) -> str:
     return CLEANUPS[corpus](sentence.upper() if lower_cased else sentence)
 
 
+def rules_of(corpus: str) -> str:
+    """The key of CLEANUPS by which a corpus is scored: its own name, or "none" where nothing was published for it."""
+    return corpus if corpus in CLEANUPS else "none"
+
+
 def _clean_phoenix2014(sentence: str) -> str:
     """Marks that are left (the published rules never remove `__EPENTHESIS__` and stop the evaluation there) are dropped with their tokens."""
     tokens = _apply(PHOENIX2014, sentence.strip()).split()

@@ -6,27 +6,16 @@ the others hold zeros and stay zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
+from functools import partial
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import jit
+
 Floats = NDArray[np.floating]
-Function = TypeVar("Function", bound=Callable)
-
-
-def vectorised(function: Function) -> Function:
-    """`function` compiled at its first call, with sums in any order (they are double precision); infinities and NaNs keep their meaning.
-
-    The machine code is cached beside the source or in the user's cache folder, if one can be written.
-    """
-    options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
-    try:
-        return cast(Function, numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # numba found no folder for its cache
-        return cast(Function, numba.njit(**options)(function))
+# Sums in any order (they are double precision); infinities and NaNs keep their meaning.
+vectorised = partial(jit, fastmath=("reassoc", "contract", "nsz"))
 
 
 @vectorised

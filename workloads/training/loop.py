@@ -20,7 +20,7 @@ from models.batch import Batch
 from models.errors import CheckpointError, ShardError, SignrayError, TrainingError
 from models.inputs.keypoints import KeypointInputs
 from models.losses.ctc import recognition_losses
-from models.metrics.cleanup import CLEANUPS
+from models.metrics.cleanup import rules_of
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.recipe import Precision, Recipe
@@ -278,9 +278,8 @@ class Training:
             beam_width=options.beam_width,
             device=self.session.device,
         )
-        rules = self.setting.corpus if self.setting.corpus in CLEANUPS else "none"
         answers = merge(gather(answers))
-        validation = score(answers, self.setting.references, rules=rules, lower_cased=self.setting.vocabulary.lower_case)
+        validation = score(answers, self.setting.references, rules=rules_of(self.setting.corpus), lower_cased=self.setting.vocabulary.lower_case)
         self.log.write(
             "validation", step=self.position.step, epoch=epoch, scores=validation.scores, clips=validation.num_clips, seconds=time.perf_counter() - began
         )
