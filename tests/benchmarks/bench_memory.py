@@ -14,6 +14,7 @@ from workloads.training.loop import Setting
 from workloads.training.session import Session
 
 EPOCHS = 3
+TRAININGS = 3
 
 
 @dataclass
@@ -43,22 +44,22 @@ def watch(recipe: Recipe, setting: Setting, session: Session) -> dict[str, list[
 
 def measure(bench: Bench) -> list[Figure]:
     """The largest peak over the smallest, and what share of the training waits for data that are streamed in every epoch."""
-    pool = 4 if bench.quick else 64
-    record = bench.measure(watch, "memory", (f"train.epochs={EPOCHS}", f"data.shuffle_pool={pool}"))
-    peaks, per_epoch = record["peaks"], len(record["steps"]) // EPOCHS
-    epochs = [slice(number * per_epoch, (number + 1) * per_epoch) for number in range(EPOCHS)]
-    share = tuple(100 * sum(record["waiting"][epoch]) / sum(record["steps"][epoch]) for epoch in epochs)
-    starts = [1000 * record["waiting"][epoch][0] for epoch in epochs]
+    pool = 4 if bench.quick else 32
+    trainings = 1 if bench.quick else TRAININGS
+    records = [bench.measure(watch, f"memory{number}", (f"train.epochs={EPOCHS}", f"data.shuffle_pool={pool}")) for number in range(trainings)]
+    per_epoch = len(records[0]["steps"]) // EPOCHS
+    epochs = [(record, slice(number * per_epoch, (number + 1) * per_epoch)) for record in records for number in range(EPOCHS)]
+    starts = [1000 * record["waiting"][epoch][0] for record, epoch in epochs]
     return [
         Figure(
             name=f"memory, largest / smallest peak of a worker in {EPOCHS} epochs",
-            rounds=(max(peaks) / min(peaks),),
+            rounds=tuple(max(record["peaks"]) / min(record["peaks"]) for record in records),
             at_most=1.05,
-            note=f"{', '.join(f'{peak:.0f}' for peak in peaks)} MB resident",
+            note="; ".join(", ".join(f"{peak:.0f}" for peak in record["peaks"]) for record in records) + " MB resident",
         ),
         Figure(
             name=f"step, share that waits for data streamed in each epoch of {per_epoch + 1} steps",
-            rounds=share,
+            rounds=tuple(100 * sum(record["waiting"][epoch]) / sum(record["steps"][epoch]) for record, epoch in epochs),
             unit="%",
             note=f"of it {statistics.median(starts):.0f} ms to an epoch's first batch",
         ),
