@@ -97,6 +97,7 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
         report = {**validation_report(clips, rejections, vocabulary), "notes": list(corpus.notes)}
         write_json(options.out / REPORT_FILE, report)
         files = place_shards(options.out, summaries)
+        labels = tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"}))
         finish(
             options.out,
             CorpusFile(
@@ -107,9 +108,9 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
                 splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
                 vocabulary=vocabulary.to_dict(),
                 vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
-                labels=tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"})),
+                labels=labels,
                 files=files,
-                checksum=corpus_checksum(files, vocabulary.to_dict()),
+                checksum=corpus_checksum(files, vocabulary.to_dict(), labels),
                 options=record,
             ),
         )

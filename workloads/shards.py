@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models.class_map import ClassMap
 from models.errors import ShardError, VocabularyError
 from models.inputs.clip import Clip
 from models.vocabulary import Vocabulary
@@ -77,7 +78,10 @@ class ShardFile(BaseModel):
 
 
 class CorpusFile(BaseModel):
-    """What `corpus.json` holds. checksum: over the files' checksums and the vocabulary. options: how the shards were made."""
+    """What `corpus.json` holds. labels: the class map of isolated signs, where the position is the class id; empty for continuous signing.
+
+    checksum: over the files' checksums, the vocabulary and the class map. options: how the shards were made.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: int
@@ -138,6 +142,13 @@ class ShardSet:
         except VocabularyError as error:
             raise ShardError(f"{error}; {AGAIN} with --force") from None
 
+    @cached_property
+    def classes(self) -> ClassMap:
+        """The classes of isolated signs, in the order of their ids. Errors: ShardError where the shards have none."""
+        if not self.corpus.labels:
+            raise ShardError(f"{self.path} holds no isolated signs: no training recording has a label; {AGAIN} on recordings with labels")
+        return ClassMap(self.corpus.labels)
+
     @property
     def splits(self) -> tuple[str, ...]:
         return tuple(self.corpus.splits)
@@ -178,7 +189,7 @@ class ShardSet:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != file.sha256:
                 raise ShardError(f"{self.path / name}: its contents differ from what preprocess wrote; {AGAIN} with --force")
-        if corpus_checksum(self.corpus.files, self.corpus.vocabulary) != self.corpus.checksum:
+        if corpus_checksum(self.corpus.files, self.corpus.vocabulary, self.corpus.labels) != self.corpus.checksum:
             raise ShardError(f"{self.path / CORPUS_FILE}: its checksum doesn't fit its contents; {AGAIN} with --force")
 
 
@@ -221,10 +232,12 @@ def clip_from_row(row: Mapping[str, Any]) -> Clip:
     )
 
 
-def corpus_checksum(files: Mapping[str, ShardFile], vocabulary: Mapping[str, Any]) -> str:
-    """SHA-256 over the checksums of all files and over the vocabulary: equal for equal corpora."""
+def corpus_checksum(files: Mapping[str, ShardFile], vocabulary: Mapping[str, Any], labels: Sequence[str]) -> str:
+    """SHA-256 over the checksums of all files, over the vocabulary and, where there are classes, over their names in order: equal for equal corpora."""
     lines = [f"{file.sha256}  {name}" for name, file in sorted(files.items())]
     lines.append(json.dumps(vocabulary, ensure_ascii=False, sort_keys=True))
+    if labels:
+        lines.append(json.dumps(list(labels), ensure_ascii=False))
     return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
 
 
