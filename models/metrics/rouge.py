@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,14 @@ from models.jit import jit
 from models.metrics.bleu import Level
 
 EPSILON = 1e-12
+
+
+class RougeL(NamedTuple):
+    """ROUGE-L of one sentence, 0 to 100: what the longest common subsequence covers of the hypothesis and of the reference, and their F."""
+
+    precision: float
+    recall: float
+    f: float
 
 
 def corpus_rouge_l(references: Sequence[str], hypotheses: Sequence[str], *, level: Level = "word") -> float:
@@ -26,14 +35,19 @@ def corpus_rouge_l(references: Sequence[str], hypotheses: Sequence[str], *, leve
 
 def rouge_l(reference: str, hypothesis: str, *, level: Level = "word") -> float:
     """F of the longest common subsequence, 0 to 100, with beta = precision / recall."""
+    return rouge_l_parts(reference, hypothesis, level=level).f
+
+
+def rouge_l_parts(reference: str, hypothesis: str, *, level: Level = "word") -> RougeL:
+    """ROUGE-L of a sentence with its precision and recall."""
     left, right = _tokens(reference, level), _tokens(hypothesis, level)
     ids = {token: index for index, token in enumerate(dict.fromkeys([*left, *right]))}
     common = _common_length(np.array([ids[token] for token in left]), np.array([ids[token] for token in right]))
     if not common:
-        return 0.0
+        return RougeL(0.0, 0.0, 0.0)
     recall, precision = common / len(left), common / len(right)
     beta = precision / (recall + EPSILON)
-    return 100.0 * (1 + beta**2) * recall * precision / (recall + beta**2 * precision + EPSILON)
+    return RougeL(100.0 * precision, 100.0 * recall, 100.0 * (1 + beta**2) * recall * precision / (recall + beta**2 * precision + EPSILON))
 
 
 def _tokens(text: str, level: Level) -> list[str]:
