@@ -7,10 +7,13 @@ write its module here and add its line. Modules are imported when a file of thei
 from __future__ import annotations
 
 ADAPTERS: dict[str, str] = {
+    "bleu_rouge": "tests.parity.adapters.bleu_rouge",
     "mska_collate": "tests.parity.adapters.mska_collate",
     "mska_ctc_decode": "tests.parity.adapters.mska_ctc_decode",
     "mska_metrics": "tests.parity.adapters.mska_metrics",
     "mska_slr": "tests.parity.adapters.mska_slr",
     "twostream_metrics": "tests.parity.adapters.twostream_metrics",
     "visual_head_training": "tests.parity.adapters.visual_head_training",
+    "wer": "tests.parity.adapters.wer",
+    "wer_scoring": "tests.parity.adapters.wer_scoring",
 }

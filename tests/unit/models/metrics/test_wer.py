@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import CorpusError
-from models.metrics import WordErrors, align, confused_pairs, errors_by_group, errors_by_sentence, word_errors
+from models.metrics import WordErrors, align, confused_pairs, errors_by_group, errors_by_length, errors_by_sentence, word_errors
 from tests.unit.models.metrics.oracles import slow_word_errors
 
 sentences = st.lists(st.sampled_from("ABCD"), max_size=7)
@@ -75,6 +75,14 @@ def test_groups_keep_their_order_and_confusions_are_counted() -> None:
     assert list(table) == ["anna", "ben"]
     assert [table["anna"].rate, table["ben"].rate] == pytest.approx([100 / 3, 100.0])
     assert confused_pairs([*references, ["B"]], [*hypotheses, ["X"]]).most_common(1) == [(("B", "X"), 2)]
+
+
+def test_lengths_are_those_of_the_references_from_short_to_long() -> None:
+    references, hypotheses = [["A"] * 3, ["A"] * 9, ["A"] * 2, [], ["A"] * 4], [["A"] * 9, [], ["B"], ["C"], ["A"] * 4]
+    table = errors_by_length(references, hypotheses, edges=(3, 6))
+    assert list(table) == [(0, 3), (4, 6), (7, None)]
+    assert [table[bucket].errors for bucket in table] == [6 + 2 + 1, 0, 9]
+    assert sum(table.values(), WordErrors()) == word_errors(references, hypotheses)
 
 
 def test_references_without_a_gloss_have_no_rate() -> None:
