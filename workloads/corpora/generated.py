@@ -39,7 +39,12 @@ def _options(values: Mapping[str, str]) -> SyntheticOptions:
     unknown = [name for name in values if name not in defaults]
     if unknown:
         raise CorpusError(f"corpus synthetic has no option {unknown[0]!r}; its options are {', '.join(defaults)}")
-    return SyntheticOptions(**{name: _parsed(name, value, type(defaults[name])) for name, value in values.items()})
+    options = SyntheticOptions(**{name: _parsed(name, value, type(defaults[name])) for name, value in values.items()})
+    without_effect = [name for name in values if name in options.unused]
+    if without_effect:
+        kind = "isolated signs (isolated=1)" if options.isolated else "sentences; isolated=1 makes isolated signs"
+        raise CorpusError(f"corpus synthetic: option {without_effect[0]} has no effect on {kind}")
+    return options
 
 
 def _parsed(name: str, value: str, kind: Any) -> Any:

@@ -16,9 +16,9 @@ from workloads.corpora.synthetic.signers import Signer
 # Channels of a hand: position of the palm's centre, orientation, joint angles of the five fingers.
 POSITION, ORIENTATION, SHAPE = slice(0, 3), slice(3, 7), slice(7, 22)
 _HAND_CHANNELS = 22
+REST_SECONDS = 0.16  # before and after a sentence
 _OUTWARDS, _UPWARDS = np.array([1.0, 0.0, 0.0]), np.array([0.0, -1.0, 0.0])
 _BASE_FACING, _REST_FACING = "up in", "in down"
-_REST_SECONDS = 0.16
 _SMOOTHING_SECONDS = 0.035  # of the low-pass filter that lets neighbours undershoot
 _SHAPE_LEAD = 1.4  # a hand shape is ready before the hand has arrived
 
@@ -155,13 +155,13 @@ def _smoothed(channels: np.ndarray, *, fps: float) -> np.ndarray:
     return np.asarray(sum(weight * padded[i : i + len(channels)] for i, weight in enumerate(weights)))
 
 
-def articulate(tokens: list[Token], signer: Signer, *, fps: float, sign_seconds: float) -> Articulation:
-    """A sentence in time: rest, the tokens with the transitions that their distances ask for, rest."""
+def articulate(tokens: list[Token], signer: Signer, *, fps: float, sign_seconds: float, rest_seconds: tuple[float, float]) -> Articulation:
+    """A sentence in time: rest, the tokens with the transitions that their distances ask for, rest. rest_seconds: of the first and of the last rest."""
     rest = np.stack([_rest(1, signer)[0]] * 2)
     ends = np.array([0.0, 1.0])
     postures = [(rest, rest), *((hands[0], hands[1]) for hands in (stroke(token, ends, signer) for token in tokens)), (rest, rest)]
     gaps = [_transition_seconds(before[1], after[0], sign_seconds=sign_seconds, tempo=signer.tempo) for before, after in pairwise(postures)]
-    durations = [_REST_SECONDS, *(token.seconds for token in tokens), _REST_SECONDS]
+    durations = [rest_seconds[0], *(token.seconds for token in tokens), rest_seconds[1]]
     starts = np.concatenate([[0.0], np.cumsum(np.array(durations[:-1]) + gaps)])
     stops = starts + durations
     num_frames = max(1, round(float(stops[-1]) * fps))

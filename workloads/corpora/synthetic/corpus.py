@@ -8,7 +8,7 @@ import numpy as np
 
 from models.errors import CorpusError
 from workloads.corpora.recording import Recording
-from workloads.corpora.synthetic.articulation import Articulation, Token, articulate
+from workloads.corpora.synthetic.articulation import REST_SECONDS, Articulation, Token, articulate
 from workloads.corpora.synthetic.lexicon import LEXICON
 from workloads.corpora.synthetic.options import SyntheticOptions
 from workloads.corpora.synthetic.planning import Sentence, plan
@@ -26,7 +26,7 @@ def recordings(options: SyntheticOptions) -> Iterator[Recording]:
 
 
 def generate(options: SyntheticOptions, sentence: Sentence) -> Recording:
-    """One clip, independent of all others: keypoints (T, 133, 3) float32 in COCO-WholeBody order, glosses, text, signer."""
+    """One clip, independent of all others: keypoints (T, 133, 3) float32 in COCO-WholeBody order, glosses or label, text, signer."""
     signer = _signer(options, sentence)
     rng = random_generator(options, f"{sentence.name}/tracking")
     zoom = min(options.width / 210, options.height / 260)
@@ -38,7 +38,8 @@ def generate(options: SyntheticOptions, sentence: Sentence) -> Recording:
         split=sentence.split,
         signer=sentence.signer,
         keypoints=keypoints,
-        glosses=sentence.glosses,
+        glosses=None if options.isolated else sentence.glosses,
+        label=sentence.glosses[0] if options.isolated else None,
         text=sentence.text,
         fps=options.fps,
         width=options.width,
@@ -81,7 +82,15 @@ def _articulation(options: SyntheticOptions, sentence: Sentence) -> tuple[Articu
     signer = _signer(options, sentence)
     rng = random_generator(options, sentence.name)
     tokens = _tokens(options, sentence, signer, rng)
-    return articulate(tokens, signer, fps=options.fps, sign_seconds=options.sign_seconds), rng
+    return articulate(tokens, signer, fps=options.fps, sign_seconds=options.sign_seconds, rest_seconds=_rest_seconds(options, sentence)), rng
+
+
+def _rest_seconds(options: SyntheticOptions, sentence: Sentence) -> tuple[float, float]:
+    """How long the hands rest before and after the signing; varied for isolated signs, since recordings aren't all cut at the same moment."""
+    if not options.isolated:
+        return REST_SECONDS, REST_SECONDS
+    before, after = REST_SECONDS * np.exp(0.5 * options.variation * random_generator(options, f"{sentence.name}/rests").standard_normal(2))
+    return float(before), float(after)
 
 
 def _pose(options: SyntheticOptions, sentence: Sentence) -> np.ndarray:

@@ -7,11 +7,15 @@ from dataclasses import dataclass, fields
 from models.errors import CorpusError
 from workloads.corpora.synthetic.lexicon import LEXICON
 
+SPLITS = ("train", "dev", "test", "signer_independent")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticOptions:
     """What to generate. The strengths (`style`, `variation`, `noise`, `dropout`) are 1 by default; 0 switches the effect off, 2 doubles it.
 
+    isolated: 1 makes clips of one sign each, with its gloss as label, instead of sentences; `tokens_<split>` clips of each sign then take the place of
+        `num_<split>`, `min_glosses` and `max_glosses`. Of all splits' tokens no two are alike; `signer_independent` is by a signer whom train doesn't know.
     glosses: how many of the lexicon are used, from its head (the first two dozen are the easiest to tell apart).
     num_signers: signers of train, dev and test; one more signs `signer_independent`. The last `num_left_handed` of them sign left-handed.
     sign_seconds: mean duration of one sign without the transitions, which take about as long again.
@@ -23,11 +27,16 @@ class SyntheticOptions:
     """
 
     seed: int = 0
+    isolated: int = 0
     glosses: int = len(LEXICON)
     num_train: int = 400
     num_dev: int = 50
     num_test: int = 50
     num_signer_independent: int = 50
+    tokens_train: int = 12
+    tokens_dev: int = 3
+    tokens_test: int = 4
+    tokens_signer_independent: int = 4
     num_signers: int = 4
     num_left_handed: int = 0
     min_glosses: int = 2
@@ -42,8 +51,17 @@ class SyntheticOptions:
     height: int = 260
 
     def __post_init__(self) -> None:
-        largest = {"glosses": len(LEXICON), "num_left_handed": self.num_signers}
-        smallest = {"glosses": 2, "num_train": 1, "num_signers": 1, "min_glosses": 1, "max_glosses": self.min_glosses, "width": 16, "height": 16}
+        largest = {"glosses": len(LEXICON), "num_left_handed": self.num_signers, "isolated": 1}
+        smallest = {
+            "glosses": 2,
+            "num_train": 1,
+            "tokens_train": 1,
+            "num_signers": 1,
+            "min_glosses": 1,
+            "max_glosses": self.min_glosses,
+            "width": 16,
+            "height": 16,
+        }
         for field in fields(self):
             value = getattr(self, field.name)
             low, high = smallest.get(field.name, 0), largest.get(field.name, float("inf"))
@@ -56,5 +74,13 @@ class SyntheticOptions:
 
     @property
     def split_sizes(self) -> dict[str, int]:
-        """Split → number of its sentences, in the order in which they are generated."""
-        return {"train": self.num_train, "dev": self.num_dev, "test": self.num_test, "signer_independent": self.num_signer_independent}
+        """Split → number of its sentences, or of clips of each isolated sign, in the order in which they are generated."""
+        prefix = "tokens" if self.isolated else "num"
+        return {split: getattr(self, f"{prefix}_{split}") for split in SPLITS}
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Options that have no effect beside this value of `isolated`."""
+        if self.isolated:
+            return frozenset({*(f"num_{split}" for split in SPLITS), "min_glosses", "max_glosses"})
+        return frozenset(f"tokens_{split}" for split in SPLITS)

@@ -1,4 +1,4 @@
-"""Which sentence is signed by whom in which split."""
+"""Which sentence, or which isolated sign, is signed by whom in which split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ATTEMPTS = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """One clip before it is signed."""
+    """One clip before it is signed. An isolated sign is a sentence of one gloss."""
 
     name: str
     split: str
@@ -33,7 +33,10 @@ def plan(options: SyntheticOptions) -> list[Sentence]:
     """All sentences of the corpus: splits in order, gloss sequences unique over all of them, glosses about equally frequent in train.
 
     Every gloss of the other splits occurs in train; the signers take turns. Raises CorpusError where the grammar has too few sentences.
+    With `isolated`, each sign of the lexicon as often as `tokens_<split>` says.
     """
+    if options.isolated:
+        return _isolated_signs(options)
     names = list(signers(options))
     used: set[tuple[str, ...]] = set()
     sentences: list[Sentence] = []
@@ -50,6 +53,19 @@ def plan(options: SyntheticOptions) -> list[Sentence]:
             sentences.append(Sentence(name=f"synthetic_{split}_{index:05d}", split=split, signer=signer, glosses=glosses, text=text))
         if split == "train":
             lexicon = tuple(sign for sign in lexicon if counts[sign.gloss])
+    return sentences
+
+
+def _isolated_signs(options: SyntheticOptions) -> list[Sentence]:
+    """Round by round through the lexicon; the signers take turns within a sign, so that each makes each sign about equally often."""
+    names = list(signers(options))
+    sentences: list[Sentence] = []
+    for split, num_tokens in options.split_sizes.items():
+        cast = names[-1:] if split == "signer_independent" else names[:-1]
+        rounds = [(token, place, sign) for token in range(num_tokens) for place, sign in enumerate(LEXICON[: options.glosses])]
+        for index, (token, place, sign) in enumerate(rounds):
+            signer = cast[(token + place) % len(cast)]
+            sentences.append(Sentence(name=f"isolated_{split}_{index:05d}", split=split, signer=signer, glosses=(sign.gloss,), text=sign.word))
     return sentences
 
 

@@ -25,6 +25,7 @@ from workloads.corpora.synthetic.skeleton import FACE, LEFT_HAND, RIGHT_HAND
 ROOT = Path(__file__).parents[4]
 SMALL = SyntheticOptions(glosses=20, num_train=8, num_dev=2, num_test=2, num_signer_independent=2)
 DEMO = SyntheticOptions(glosses=20, num_train=400, num_dev=40, num_test=40, num_signer_independent=20, min_glosses=2, max_glosses=5, fps=12.5)
+ISOLATED = SyntheticOptions(isolated=1, glosses=6, tokens_train=4, tokens_dev=1, tokens_test=2, tokens_signer_independent=2, num_signers=3)
 CLEAN = {"style": 0.0, "variation": 0.0, "noise": 0.0, "dropout": 0.0}
 
 
@@ -316,6 +317,49 @@ def test_a_nearest_neighbour_recognises_an_unseen_signers_signs() -> None:
     templates = np.stack([segment for _, segment in segments["train"]])
     hits = [segments["train"][int(np.abs(templates - segment).sum(axis=1).argmin())][0] == gloss for gloss, segment in segments["signer_independent"]]
     assert np.mean(hits) > 0.85
+
+
+# -- isolated signs ----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_isolated_signs_are_planned_evenly() -> None:
+    clips = plan(ISOLATED)
+    assert Counter(clip.split for clip in clips) == {"train": 24, "dev": 6, "test": 12, "signer_independent": 12}
+    assert len({clip.name for clip in clips}) == len(clips)
+    for split, tokens in ISOLATED.split_sizes.items():
+        members = [clip for clip in clips if clip.split == split]
+        assert Counter(clip.glosses for clip in members) == {(sign.gloss,): tokens for sign in LEXICON[:6]}
+        assert {clip.signer for clip in members} == ({"signer04"} if split == "signer_independent" else {"signer01", "signer02", "signer03"})
+    assert all(count in (1, 2) for count in Counter((clip.glosses, clip.signer) for clip in clips if clip.split == "train").values())
+
+
+def test_an_isolated_sign_has_a_label_and_rests_before_and_after() -> None:
+    signs = plan(ISOLATED)
+    clips = [generate(ISOLATED, sign) for sign in signs]
+    assert [(clip.label, clip.glosses, clip.text) for clip in clips] == [(sign.glosses[0], None, sign.text) for sign in signs]
+    rests = []
+    for sign, clip in zip(signs, clips, strict=True):
+        assert clip.keypoints is not None
+        [(_, start, end)] = alignment(ISOLATED, sign)
+        assert 3 <= start < end <= len(clip.keypoints) - 3
+        rests.append((start, len(clip.keypoints) - end))
+    assert len(set(rests)) > 20  # cut at other moments
+
+
+def test_no_two_tokens_of_a_sign_are_alike() -> None:
+    options = replace(ISOLATED, glosses=2, noise=0.0, dropout=0.0)
+    assert len({pose(options, sign).tobytes() for sign in plan(options)}) == 2 * (4 + 1 + 2 + 2)
+
+
+def test_equal_options_give_equal_isolated_signs() -> None:
+    assert digest(ISOLATED) == digest(replace(ISOLATED))
+    assert digest(ISOLATED) != digest(replace(ISOLATED, seed=1))
+
+
+def test_an_isolated_sign_can_be_rendered() -> None:
+    pytest.importorskip("cv2")
+    sign = plan(ISOLATED)[0]
+    assert render(replace(ISOLATED, fps=5.0), sign).shape[1:] == (260, 210, 3)
 
 
 # -- video -------------------------------------------------------------------------------------------------------------------------------------------
