@@ -41,23 +41,27 @@ from workloads.shard_writer import (
     write_rejections,
 )
 from workloads.shards import CORPUS_FILE, FORMAT, CorpusFile, ShardSet, corpus_checksum, read_corpus_file
-from workloads.validation import ClipFacts, report_table, split_counts, validation_report
+from workloads.validation import ClipFacts, class_labels, report_table, split_counts, validation_report, warnings
 
 BUILT = "built from the train split"
+NUMBERED = "class ids, for want of a class list"
 SPECIALS_ONLY = "specials only: no training recording has glosses"
 LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions:
-    """What to make. settings: the corpus's own options. lower_case: None takes the corpus's. num_keypoints: points per frame that a recording must have."""
+    """What to make. settings: the corpus's own options. lower_case: None takes the corpus's.
+
+    num_keypoints: points per frame that a recording must have; None takes the corpus's.
+    """
 
     corpus: str
     out: Path
     source: Path | None = None
     vocabulary: Path | None = None
     lower_case: bool | None = None
-    num_keypoints: int = 133
+    num_keypoints: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 
@@ -82,10 +86,11 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     vocabulary_file = options.vocabulary or corpus.vocabulary
     lower_case = corpus.lower_case if options.lower_case is None else options.lower_case
     vocabulary = import_vocabulary(vocabulary_file, lower_case) if vocabulary_file else None
-    record = _options_record(options, corpus, vocabulary_file, lower_case)
+    num_keypoints = options.num_keypoints or corpus.num_keypoints
+    record = _options_record(options, corpus, vocabulary_file, lower_case, num_keypoints)
     if _up_to_date(options, record):
         return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
-    summaries = _write_parts(options, corpus, run_parts or _default_runner(corpus))
+    summaries = _write_parts(options.out, corpus, num_keypoints, run_parts or _default_runner(corpus))
     clips = [clip for summary in summaries for clip in summary.clips]
     rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
     with write_errors(options.out):
@@ -94,21 +99,22 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
             first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
             raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
         vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
-        report = {**validation_report(clips, rejections, vocabulary), "notes": list(corpus.notes)}
+        labels = class_labels(clips) if corpus.classes is None else corpus.classes
+        report = {**validation_report(clips, rejections, vocabulary, labels), "notes": list(corpus.notes)}
         write_json(options.out / REPORT_FILE, report)
         files = place_shards(options.out, summaries)
-        labels = tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"}))
         finish(
             options.out,
             CorpusFile(
                 format=FORMAT,
                 corpus=corpus.name,
                 licence=corpus.licence,
-                num_keypoints=options.num_keypoints,
+                num_keypoints=num_keypoints,
                 splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
                 vocabulary=vocabulary.to_dict(),
                 vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
                 labels=labels,
+                labels_source=_labels_source(corpus, labels),
                 files=files,
                 checksum=corpus_checksum(files, vocabulary.to_dict(), labels),
                 options=record,
@@ -117,14 +123,20 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=report)
 
 
-def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file: Path | None, lower_case: bool) -> dict[str, Any]:
+def _labels_source(corpus: Corpus, labels: Sequence[str]) -> str:
+    if corpus.classes is not None:
+        return corpus.classes_source or NUMBERED
+    return BUILT if labels else ""
+
+
+def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file: Path | None, lower_case: bool, num_keypoints: int) -> dict[str, Any]:
     """What the shards depend on; free of paths and times, so that equal corpora give equal files."""
     return {
         "corpus": options.corpus,
         "source": corpus.fingerprint,
         "vocabulary": file_digest(vocabulary_file) if vocabulary_file else None,
         "lower_case": lower_case,
-        "num_keypoints": options.num_keypoints,
+        "num_keypoints": num_keypoints,
         "recordings_per_shard": ROWS_PER_SHARD,
         "settings": dict(options.settings),
     }
@@ -156,10 +168,10 @@ def _default_runner(corpus: Corpus) -> RunParts:
     return with_ray if os.environ.get("RAY_ADDRESS") or much else in_this_process
 
 
-def _write_parts(options: PreprocessOptions, corpus: Corpus, run_parts: RunParts) -> list[PartSummary]:
-    with write_errors(options.out):
-        staging = clear(options.out)
-    write = partial(write_part, staging=staging, num_keypoints=options.num_keypoints)
+def _write_parts(out: Path, corpus: Corpus, num_keypoints: int, run_parts: RunParts) -> list[PartSummary]:
+    with write_errors(out):
+        staging = clear(out)
+    write = partial(write_part, staging=staging, num_keypoints=num_keypoints)
     finished = run_parts(write, corpus.parts)
     terminal = Console(stderr=True)
     numbered = dict(track(finished, description="shards", total=len(corpus.parts), console=terminal, disable=not terminal.is_terminal, transient=True))
@@ -183,13 +195,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     described = outcome.shards.corpus
     console.print(report_table(outcome.report))
-    console.print(f"vocabulary: {len(outcome.shards.vocabulary):,} entries, {described.vocabulary_source}", markup=False)
+    if described.labels:
+        console.print(f"classes: {len(described.labels):,}, {described.labels_source}", markup=False)
+    if described.vocabulary_source != SPECIALS_ONLY or not described.labels:
+        console.print(f"vocabulary: {len(outcome.shards.vocabulary):,} entries, {described.vocabulary_source}", markup=False)
     for kind, count in outcome.report["rejected"]["kinds"].items():
         console.print(f"rejected: {count:,} ({kind}), see {options.out / REJECTED_FILE}", markup=False)
-    if outcome.report["names_in_several_splits"]:
-        console.print(
-            f"warning: {len(outcome.report['names_in_several_splits']):,} names occur in several splits, see {options.out / REPORT_FILE}", markup=False
-        )
+    for warning in warnings(outcome.report, described.labels):
+        console.print(f"warning: {warning}, see {options.out / REPORT_FILE}", markup=False)
     console.print(
         f"{options.out}: {sum(split.recordings for split in described.splits.values()):,} recordings in {time.monotonic() - started:.1f} s", markup=False
     )
@@ -203,9 +216,11 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
     parser.add_argument(
         "--vocabulary", type=Path, help="gloss vocabulary: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the corpus's, else built from train)"
     )
-    parser.add_argument("--keypoints", type=int, default=133, help="points per frame; recordings with another number are rejected (default: 133)")
+    parser.add_argument("--keypoints", type=int, help="points per frame; recordings with another number are rejected (default: the corpus's, 133 or 27)")
     parser.add_argument("--lower-case", action=argparse.BooleanOptionalAction, default=None, help="look glosses up in lower case (default: as the corpus does)")
-    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the corpus, such as glosses=20 of synthetic")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the corpus, such as glosses=20 of synthetic, classes=100 of wlasl"
+    )
     parser.add_argument("--force", action="store_true", help="write the shards again, whatever --out holds")
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or tasks of Ray Data (auto: Ray for much work)")
     parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")

@@ -79,8 +79,8 @@ class ShardFile(BaseModel):
 
 class CorpusFile(BaseModel):
     """What `corpus.json` holds. labels: the class map of isolated signs, where the position is the class id; empty for continuous signing.
-
-    checksum: over the files' checksums, the vocabulary and the class map. options: how the shards were made.
+    labels_source: the class list's file, or how the map was made. checksum: over the files' checksums, the vocabulary and the class map.
+    options: how the shards were made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -92,6 +92,7 @@ class CorpusFile(BaseModel):
     vocabulary: dict[str, Any]
     vocabulary_source: str
     labels: tuple[str, ...]
+    labels_source: str = ""
     files: dict[str, ShardFile]
     checksum: str
     options: dict[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,11 +21,12 @@ from workloads.corpora.recording import Recording
 from workloads.shards import SplitCounts
 
 TEMPORAL_STRIDE = MIN_FRAMES
+Entry = dict[str, Any]  # what the report says of one split
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFacts:
-    """What the report needs of one accepted recording. The point counts are over all its frames."""
+    """What the report needs of one accepted recording. The point counts are over all its frames; zeroed: numbers that were infinite at the source."""
 
     name: str
     split: str
@@ -34,6 +35,7 @@ class ClipFacts:
     glosses: tuple[str, ...] | None
     label: str | None
     points: int
+    zeroed: int
     points_outside: int
     points_missing: int
     confidences_above_1: int
@@ -72,6 +74,7 @@ def clip_facts(recording: Recording) -> ClipFacts:
         glosses=recording.glosses,
         label=recording.label,
         points=missing.size,
+        zeroed=recording.num_zeroed,
         points_outside=int(np.count_nonzero(outside)),
         points_missing=int(np.count_nonzero(missing)),
         confidences_above_1=int(np.count_nonzero(confidence > 1)),
@@ -97,8 +100,16 @@ def split_counts(clips: Sequence[ClipFacts]) -> SplitCounts:
     )
 
 
-def validation_report(clips: Iterable[ClipFacts], rejections: Iterable[Rejection], vocabulary: Vocabulary) -> dict[str, Any]:
-    """The report as JSON holds it: per split counts, shares and the names concerned; rejections by kind; names that several splits share."""
+def class_labels(clips: Iterable[ClipFacts]) -> tuple[str, ...]:
+    """The class map of recordings whose corpus brings none: the labels of the train split, sorted by code point."""
+    return tuple(sorted({clip.label for clip in clips if clip.label and clip.split == "train"}))
+
+
+def validation_report(clips: Iterable[ClipFacts], rejections: Iterable[Rejection], vocabulary: Vocabulary, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """The report as JSON holds it: per split counts, shares and the names concerned; rejections by kind; names that several splits share.
+
+    labels: the class map of isolated signs; empty for continuous signing.
+    """
     by_split: dict[str, list[ClipFacts]] = defaultdict(list)
     splits_of_name: dict[str, list[str]] = defaultdict(list)
     for clip in clips:
@@ -106,17 +117,20 @@ def validation_report(clips: Iterable[ClipFacts], rejections: Iterable[Rejection
         splits_of_name[clip.name].append(clip.split)
     rejected = list(rejections)
     return {
-        "splits": {split: _split_report(members, vocabulary) for split, members in by_split.items()},
+        "splits": {split: _split_report(members, vocabulary, labels) for split, members in by_split.items()},
         "rejected": {"recordings": len(rejected), "kinds": dict(Counter(rejection.reason.split(":")[0] for rejection in rejected))},
         "names_in_several_splits": {name: splits for name, splits in splits_of_name.items() if len(splits) > 1},
     }
 
 
-def _split_report(clips: Sequence[ClipFacts], vocabulary: Vocabulary) -> dict[str, Any]:
+def _split_report(clips: Sequence[ClipFacts], vocabulary: Vocabulary, labels: Sequence[str]) -> dict[str, Any]:
     unknown = {clip.name: vocabulary.unknown(clip.glosses or ()) for clip in clips}
     normalised = {clip.name: [vocabulary.normalise(gloss) for gloss in clip.glosses or ()] for clip in clips}
     return {
         **split_counts(clips).model_dump(),
+        "continuous": sum(clip.glosses is not None for clip in clips),
+        "isolated": sum(clip.label is not None for clip in clips),
+        "classes": _class_report(clips, labels),
         "gloss_types": len({gloss for glosses in normalised.values() for gloss in glosses}),
         "unknown_glosses": {
             "tokens": sum(map(len, unknown.values())),
@@ -128,6 +142,22 @@ def _split_report(clips: Sequence[ClipFacts], vocabulary: Vocabulary) -> dict[st
         "outside_picture": _point_share(clips, lambda clip: clip.points_outside),
         "confidence_above_1": _point_share(clips, lambda clip: clip.confidences_above_1),
         "missing_points": _point_share(clips, lambda clip: clip.points_missing),
+        "infinite_numbers": {"numbers": sum(clip.zeroed for clip in clips), "recordings": sum(clip.zeroed > 0 for clip in clips)},
+    }
+
+
+def _class_report(clips: Sequence[ClipFacts], labels: Sequence[str]) -> dict[str, Any]:
+    """Clips per class of a split: over the classes that occur in it; which classes of the map have none; labels that the map doesn't have."""
+    clips_of = Counter(clip.label for clip in clips if clip.label)
+    known = set(labels)
+    counts = [count for label, count in clips_of.items() if label in known]
+    return {
+        "types": len(counts),
+        "clips_min": min(counts, default=0),
+        "clips_median": float(statistics.median(counts)) if counts else 0.0,
+        "clips_max": max(counts, default=0),
+        "without_clips": [label for label in labels if label not in clips_of],
+        "unknown": {label: count for label, count in clips_of.most_common() if label not in known},
     }
 
 
@@ -137,35 +167,79 @@ def _point_share(clips: Sequence[ClipFacts], count: Callable[[ClipFacts], int]) 
 
 
 def report_table(report: dict[str, Any]) -> RenderableType:
-    """The report as a table for a terminal: one column per split."""
+    """The report as a table for a terminal: one column per split, and of the rows those that say something of this corpus."""
     splits: dict[str, dict[str, Any]] = report["splits"]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for split in splits:
         table.add_column(split.replace("_", " "), justify="right")  # a long name breaks at a blank
-    for title, cell in _TABLE_ROWS:
-        table.add_row(title, *(cell(entry) for entry in splits.values()))
+    for applies, title, cell in _TABLE_ROWS:
+        if any(map(applies, splits.values())):
+            table.add_row(title, *(cell(entry) for entry in splits.values()))
     return table
+
+
+def warnings(report: dict[str, Any], labels: Sequence[str]) -> Iterator[str]:
+    """What the user should look at before training, one line each; the names are in the report."""
+    splits: dict[str, dict[str, Any]] = report["splits"]
+    shared = report["names_in_several_splits"]
+    if shared:
+        yield f"{len(shared):,} names occur in several splits"
+    train = splits.get("train")
+    if train and train["continuous"] and train["isolated"]:
+        yield (
+            f"train mixes {train['continuous']:,} recordings with glosses and {train['isolated']:,} with a label: "
+            "continuous systems learn glosses, isolated ones labels; make shards of one kind each"
+        )
+    if train and train["isolated"] and train["classes"]["without_clips"]:
+        yield f"{len(train['classes']['without_clips']):,} of {len(labels):,} classes have no training clip, such as {train['classes']['without_clips'][0]!r}"
+    for split, entry in splits.items():
+        unknown = entry["classes"]["unknown"]
+        if unknown:
+            yield f"{sum(unknown.values()):,} recordings of {split} have labels that train doesn't ({len(unknown):,} labels, such as {next(iter(unknown))!r})"
+
+
+def _always(_entry: Entry) -> bool:
+    return True
+
+
+def _continuous(entry: Entry) -> bool:
+    return bool(entry["continuous"])
+
+
+def _isolated(entry: Entry) -> bool:
+    return bool(entry["isolated"])
+
+
+def _has_infinite(entry: Entry) -> bool:
+    return bool(entry["infinite_numbers"]["numbers"])
 
 
 def _of_points(entry: dict[str, float]) -> str:
     return f"{entry['share']:.1%} in {entry['recordings']}"
 
 
-_TABLE_ROWS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
-    ("recordings", lambda entry: f"{entry['recordings']:,}"),
-    ("signers", lambda entry: f"{entry['signers']:,}"),
-    ("frames", lambda entry: f"{entry['frames']:,}"),
-    ("frames of the shortest", lambda entry: f"{entry['frames_min']:,}"),
-    ("frames of the median", lambda entry: f"{entry['frames_median']:,g}"),
-    ("frames of the longest", lambda entry: f"{entry['frames_max']:,}"),
-    ("glosses", lambda entry: f"{entry['glosses']:,}"),
-    ("different glosses", lambda entry: f"{entry['gloss_types']:,}"),
-    ("glosses not in vocabulary", lambda entry: f"{entry['unknown_glosses']['tokens']:,}"),
-    ("different ones of them", lambda entry: f"{len(entry['unknown_glosses']['types']):,}"),
-    ("shorter than their label", lambda entry: f"{len(entry['shorter_than_label']):,}"),
-    ("without glosses or label", lambda entry: f"{len(entry['without_annotation']):,}"),
-    ("points outside picture", lambda entry: _of_points(entry["outside_picture"])),
-    ("confidences above 1", lambda entry: _of_points(entry["confidence_above_1"])),
-    ("points missing (zeros)", lambda entry: _of_points(entry["missing_points"])),
+_TABLE_ROWS: tuple[tuple[Callable[[Entry], bool], str, Callable[[Entry], str]], ...] = (
+    (_always, "recordings", lambda entry: f"{entry['recordings']:,}"),
+    (_always, "signers", lambda entry: f"{entry['signers']:,}"),
+    (_always, "frames", lambda entry: f"{entry['frames']:,}"),
+    (_always, "frames of the shortest", lambda entry: f"{entry['frames_min']:,}"),
+    (_always, "frames of the median", lambda entry: f"{entry['frames_median']:,g}"),
+    (_always, "frames of the longest", lambda entry: f"{entry['frames_max']:,}"),
+    (_continuous, "glosses", lambda entry: f"{entry['glosses']:,}"),
+    (_continuous, "different glosses", lambda entry: f"{entry['gloss_types']:,}"),
+    (_continuous, "glosses not in vocabulary", lambda entry: f"{entry['unknown_glosses']['tokens']:,}"),
+    (_continuous, "different ones of them", lambda entry: f"{len(entry['unknown_glosses']['types']):,}"),
+    (_continuous, "shorter than their label", lambda entry: f"{len(entry['shorter_than_label']):,}"),
+    (_isolated, "classes", lambda entry: f"{entry['classes']['types']:,}"),
+    (_isolated, "classes without a clip", lambda entry: f"{len(entry['classes']['without_clips']):,}"),
+    (_isolated, "clips of the rarest class", lambda entry: f"{entry['classes']['clips_min']:,}"),
+    (_isolated, "clips of the median class", lambda entry: f"{entry['classes']['clips_median']:,g}"),
+    (_isolated, "clips of the commonest class", lambda entry: f"{entry['classes']['clips_max']:,}"),
+    (_isolated, "recordings of unknown classes", lambda entry: f"{sum(entry['classes']['unknown'].values()):,}"),
+    (_always, "without glosses or label", lambda entry: f"{len(entry['without_annotation']):,}"),
+    (_always, "points outside picture", lambda entry: _of_points(entry["outside_picture"])),
+    (_always, "confidences above 1", lambda entry: _of_points(entry["confidence_above_1"])),
+    (_always, "points missing (zeros)", lambda entry: _of_points(entry["missing_points"])),
+    (_has_infinite, "infinite numbers set to 0", lambda entry: f"{entry['infinite_numbers']['numbers']:,} in {entry['infinite_numbers']['recordings']:,}"),
 )

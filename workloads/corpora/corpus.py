@@ -36,7 +36,8 @@ class Corpus:
     """A corpus as its reader finds it.
 
     licence: what may be done with the data, for the shards and every bundle trained on them. lower_case: whether its glosses are looked up in lower case.
-    vocabulary: the gloss vocabulary that came with the corpus, or None. fingerprint: changes when the source does.
+    vocabulary: the gloss vocabulary that came with the corpus, or None. num_keypoints: points per frame. fingerprint: changes when the source does.
+    classes: names of an isolated corpus's classes by published class id, or None where they are to be built from train; classes_source: where from.
     rejections: recordings that the listing alone shows to be unusable. notes: remarks for the user.
     """
 
@@ -46,6 +47,9 @@ class Corpus:
     fingerprint: str
     parts: tuple[Part, ...]
     vocabulary: Path | None = None
+    num_keypoints: int = 133
+    classes: tuple[str, ...] | None = None
+    classes_source: str = ""
     rejections: tuple[Rejection, ...] = ()
     notes: tuple[str, ...] = ()
 

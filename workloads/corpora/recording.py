@@ -14,6 +14,7 @@ class Recording:
 
     keypoints: float array (T, K, 3): x, y in pixels of a width × height frame, confidence; or None.
     path: keypoint file, video or frame folder that `workloads.preprocess` reads where `keypoints` is None.
+    num_zeroed: numbers in it that were infinite at the source and that the reader set to 0.
     glosses: the sentence's glosses in order (continuous signing), or None where there is no annotation. label: the class of an isolated sign.
     """
 
@@ -21,6 +22,7 @@ class Recording:
     split: str
     signer: str = ""
     keypoints: np.ndarray | None = None
+    num_zeroed: int = 0
     path: Path | None = None
     glosses: tuple[str, ...] | None = None
     label: str | None = None

@@ -282,15 +282,6 @@ def test_vocabularies(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_isolated_signs(tmp_path: Path) -> None:
-    write_npz(tmp_path / "a.npz", keypoints(9))
-    rows = [{"name": name, "path": "a.npz", "split": split, "label": name.upper()} for name, split in (("b", "train"), ("a", "train"), ("c", "test"))]
-    shards = preprocess(options(tmp_path, corpus="manifest", source=write_manifest(tmp_path / "list.csv", rows))).shards
-    assert shards.corpus.labels == ("A", "B")
-    assert shards.corpus.vocabulary_source.startswith("specials only")
-    assert [clip.label for clip in shards.rows("train")] == ["B", "A"]
-
-
 def test_a_truncated_source_is_named(tmp_path: Path) -> None:
     train = write_release(tmp_path / "corpus") / "Phoenix-2014T.train"
     train.write_bytes(train.read_bytes()[:5000])
