@@ -5,6 +5,7 @@
     ├── CorpusError        a corpus, manifest or annotation that is missing or malformed
     │   └── RecordingError one recording that can't be read or used (it is named)
     ├── VocabularyError    a gloss vocabulary that is malformed or doesn't fit
+    ├── LanguageModelError an n-gram file that is missing or malformed
     ├── ShardError         a shard that is truncated, incomplete or of another version
     ├── CheckpointError    a checkpoint that is corrupted or belongs to another network
     ├── BundleError        a bundle that is incomplete, of a newer version or of another kind
@@ -34,6 +35,10 @@ class RecordingError(CorpusError):
 
 class VocabularyError(SignrayError):
     """A gloss vocabulary that is malformed or doesn't fit."""
+
+
+class LanguageModelError(SignrayError):
+    """An n-gram language model that is missing or malformed."""
 
 
 class ShardError(SignrayError):

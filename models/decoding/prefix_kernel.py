@@ -1,0 +1,348 @@
+"""CTC prefix beam search with the semantics of ctcdecode, as compiled loops (ctc_decoding.md, "ctcdecode semantics").
+
+What makes it quick: an extension that doesn't enter the beam is never made a node (ctcdecode forgets it in the same step), so the tree
+holds the prefixes in the beam and their ancestors only; a step walks the few children that these have, and compares the rest of the
+pairs of prefix and token with the lowest score of a full beam.
+
+The state between steps is three tuples of arrays: 48 bytes x nodes (at most 1 + beam_width x steps), 44 x beam_width, 12 x V. It can
+be carried from chunk to chunk of a stream.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decoding.fusion import Fusion, emission_bonus
+from models.jit import jit
+
+NONE, FREED = -1, -2
+ROOT = 0
+IMPOSSIBLE = np.float32(-3.4028235e38)  # ctcdecode's logarithm of 0
+
+
+class Tree(NamedTuple):
+    """Prefixes as arrays over nodes, node 0 the empty one. `place` is NONE for a node that is out of the beam but has descendants in it."""
+
+    parent: NDArray[np.int32]
+    token: NDArray[np.int32]
+    first_child: NDArray[np.int32]
+    next_sibling: NDArray[np.int32]
+    place: NDArray[np.int32]  # in the beam
+    timestep: NDArray[np.int32]  # at which the token was likeliest, while the parent was in the beam
+    context: NDArray[np.int32]  # state of the language model
+    best: NDArray[np.float32]  # log-probability of the token at `timestep`
+    blank: NDArray[np.float32]  # paths that end in the blank
+    emitted: NDArray[np.float32]  # paths that end in the token
+    score: NDArray[np.float32]
+    bonus: NDArray[np.float32]  # of the language model and hot words for this token; 0 without
+
+
+class Pool(NamedTuple):
+    """What competes for the next beam: a heap of slots, the lowest score on top, and what each slot would become."""
+
+    heap: NDArray[np.int32]
+    node: NDArray[np.int32]  # NONE: a new child of `parent`
+    parent: NDArray[np.int32]
+    token: NDArray[np.int32]
+    context: NDArray[np.int32]
+    score: NDArray[np.float32]
+    blank: NDArray[np.float32]
+    emitted: NDArray[np.float32]
+    log_prob: NDArray[np.float32]
+    bonus: NDArray[np.float32]
+
+
+class Beam(NamedTuple):
+    """Nodes in falling order of score; `counts`: nodes in the beam, nodes ever made, head of the list of freed nodes, steps seen, slots taken.
+
+    seat (V,): where a token stands among the step's candidates, or NONE; mark (V,): the last prefix that has the token as a child already.
+    """
+
+    nodes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+    seat: NDArray[np.int32]
+    mark: NDArray[np.int64]
+
+
+IN_BEAM, MADE, FREE, STEP, TAKEN, TURN = 0, 1, 2, 3, 4, 5
+
+
+def new_tree(num_nodes: int, start_context: int = 0) -> Tree:
+    """A tree of the empty prefix, with room for `num_nodes`."""
+    links = np.full((7, num_nodes), NONE, np.int32)
+    logs = np.full((5, num_nodes), IMPOSSIBLE, np.float32)
+    tree = Tree(*links, *logs)
+    tree.place[ROOT], tree.context[ROOT] = 0, start_context
+    tree.blank[ROOT] = tree.score[ROOT] = tree.bonus[ROOT] = 0.0
+    return tree
+
+
+def grow_tree(tree: Tree, num_nodes: int) -> Tree:
+    """The same tree with room for `num_nodes`."""
+    grown = new_tree(num_nodes)
+    for old, new in zip(tree, grown, strict=True):
+        new[: len(old)] = old
+    return grown
+
+
+def new_beam(beam_width: int, num_classes: int) -> Beam:
+    """A beam of the root alone."""
+    counts = np.array([1, 1, NONE, 0, 0, 0], np.int64)
+    return Beam(np.zeros(beam_width, np.int32), counts, np.full(num_classes, NONE, np.int32), np.full(num_classes, NONE, np.int64))
+
+
+def new_pool(beam_width: int) -> Pool:
+    return Pool(*np.empty((5, beam_width), np.int32), *np.empty((5, beam_width), np.float32))
+
+
+@jit
+def advance(
+    tree: Tree,
+    beam: Beam,
+    pool: Pool,
+    tokens_SN: NDArray[np.int32],
+    log_probs_SN: NDArray[np.float32],
+    counts_S: NDArray[np.int64],
+    blank: int,
+    fusion: Fusion,
+) -> None:
+    """Carry the search over S steps. The tree must have room for beam_width x S more nodes."""
+    stay_blank, stay_emitted = np.empty(len(beam.nodes), np.float32), np.empty(len(beam.nodes), np.float32)
+    former = np.empty(len(beam.nodes), np.int32)
+    able = np.empty(tokens_SN.shape[1], np.int32)
+    for step in range(len(tokens_SN)):
+        tokens, log_probs = tokens_SN[step, : counts_S[step]], log_probs_SN[step, : counts_S[step]]
+        for place in range(len(tokens)):
+            beam.seat[tokens[place]] = place
+        beam.counts[TAKEN] = 0
+        _stay(tree, beam, log_probs, blank, stay_blank, stay_emitted)
+        _reach_children(tree, beam, pool, log_probs, blank, stay_emitted)
+        _enter_stayers(tree, beam, pool, stay_blank, stay_emitted)
+        _extend(tree, beam, pool, tokens, log_probs, blank, able, fusion)
+        _settle(tree, beam, pool, former)
+        beam.seat[tokens] = NONE
+        beam.counts[STEP] += 1
+
+
+@jit
+def _stay(tree: Tree, beam: Beam, log_probs: NDArray[np.float32], blank: int, stay_blank: NDArray[np.float32], stay_emitted: NDArray[np.float32]) -> None:
+    """The beam's prefixes by one more blank, or one more of their last token."""
+    for place in range(beam.counts[IN_BEAM]):
+        node = beam.nodes[place]
+        stay_blank[place] = stay_emitted[place] = IMPOSSIBLE
+        if beam.seat[blank] != NONE:
+            stay_blank[place] = log_probs[beam.seat[blank]] + tree.score[node]
+        if node != ROOT and beam.seat[tree.token[node]] != NONE:
+            stay_emitted[place] = log_probs[beam.seat[tree.token[node]]] + tree.emitted[node]
+
+
+@jit
+def _reach_children(tree: Tree, beam: Beam, pool: Pool, log_probs: NDArray[np.float32], blank: int, stay_emitted: NDArray[np.float32]) -> None:
+    """Extensions that are nodes already: those in the beam gain the paths of their parent, the others may come back."""
+    for place in range(beam.counts[IN_BEAM]):
+        parent = beam.nodes[place]
+        node = tree.first_child[parent]
+        while node != NONE:
+            seat = beam.seat[tree.token[node]]
+            if seat != NONE:
+                log_prob = log_probs[seat]
+                if tree.best[node] < log_prob:
+                    tree.best[node], tree.timestep[node] = log_prob, beam.counts[STEP]
+                reached = log_prob + (tree.blank[parent] if tree.token[node] == tree.token[parent] else tree.score[parent]) + tree.bonus[node]
+                if tree.place[node] != NONE:
+                    stay_emitted[tree.place[node]] = _log_add(stay_emitted[tree.place[node]], reached)
+                else:
+                    slot = _take_slot(beam, pool, reached, tree.token[node])
+                    if slot != NONE:
+                        pool.node[slot], pool.blank[slot], pool.emitted[slot] = node, IMPOSSIBLE, reached
+            node = tree.next_sibling[node]
+
+
+@jit
+def _enter_stayers(tree: Tree, beam: Beam, pool: Pool, stay_blank: NDArray[np.float32], stay_emitted: NDArray[np.float32]) -> None:
+    for place in range(beam.counts[IN_BEAM]):
+        node = beam.nodes[place]
+        slot = _take_slot(beam, pool, _log_add(stay_blank[place], stay_emitted[place]), tree.token[node])
+        if slot != NONE:
+            pool.node[slot], pool.blank[slot], pool.emitted[slot] = node, stay_blank[place], stay_emitted[place]
+
+
+@jit
+def _extend(
+    tree: Tree,
+    beam: Beam,
+    pool: Pool,
+    tokens: NDArray[np.int32],
+    log_probs: NDArray[np.float32],
+    blank: int,
+    able: NDArray[np.int32],
+    fusion: Fusion,
+) -> None:
+    """Extensions that are no nodes yet. The beam falls in score: where its best can't enter with a token, none can."""
+    num_able, highest = _able_tokens(tree, beam, pool, tokens, log_probs, blank, able, fusion)
+    for place in range(beam.counts[IN_BEAM] if num_able else 0):
+        parent = beam.nodes[place]
+        if highest + tree.score[parent] + fusion.highest < _entry_level(beam, pool):
+            break
+        _mark_children(tree, beam, parent)
+        for seat in able[:num_able]:
+            token = tokens[seat]
+            reached = log_probs[seat] + (tree.blank[parent] if token == tree.token[parent] else tree.score[parent])
+            if reached + fusion.highest < _entry_level(beam, pool) or beam.mark[token] == beam.counts[TURN]:
+                continue
+            bonus, context = emission_bonus(fusion, tree.context[parent], token)
+            slot = _take_slot(beam, pool, reached + bonus, token)
+            if slot != NONE:
+                pool.node[slot], pool.parent[slot], pool.blank[slot], pool.emitted[slot] = NONE, parent, IMPOSSIBLE, reached + bonus
+                pool.log_prob[slot], pool.bonus[slot], pool.context[slot] = log_probs[seat], bonus, context
+
+
+@jit
+def _able_tokens(
+    tree: Tree,
+    beam: Beam,
+    pool: Pool,
+    tokens: NDArray[np.int32],
+    log_probs: NDArray[np.float32],
+    blank: int,
+    able: NDArray[np.int32],
+    fusion: Fusion,
+) -> tuple[int, np.float32]:
+    """Fill in where the tokens stand with which the best prefix would enter; their number and highest log-probability."""
+    lowest, top = _entry_level(beam, pool), tree.score[beam.nodes[0]]
+    num_able, highest = 0, IMPOSSIBLE
+    for seat in range(len(tokens)):
+        if log_probs[seat] + top + fusion.highest >= lowest and tokens[seat] != blank:
+            able[num_able] = seat
+            num_able += 1
+            highest = max(highest, log_probs[seat])
+    return num_able, highest
+
+
+@jit
+def _mark_children(tree: Tree, beam: Beam, parent: int) -> None:
+    beam.counts[TURN] += 1
+    node = tree.first_child[parent]
+    while node != NONE:
+        beam.mark[tree.token[node]] = beam.counts[TURN]
+        node = tree.next_sibling[node]
+
+
+@jit
+def _entry_level(beam: Beam, pool: Pool) -> np.float32:
+    """The score that one must have to enter: any while there is room."""
+    return pool.score[pool.heap[0]] if beam.counts[TAKEN] == len(pool.heap) else np.float32(-np.inf)
+
+
+@jit
+def _is_lower(score_a: np.float32, token_a: int, score_b: np.float32, token_b: int) -> bool:
+    """Of equal scores, the larger token is the lower one."""
+    return bool(score_a < score_b or (score_a == score_b and token_a > token_b))
+
+
+@jit
+def _take_slot(beam: Beam, pool: Pool, score: np.float32, token: int) -> int:
+    """A slot for one of this score, if need be that of the lowest; NONE where it is not above that."""
+    taken = beam.counts[TAKEN]
+    if taken < len(pool.heap):
+        slot = place = taken
+        beam.counts[TAKEN] += 1
+        while place > 0:
+            above = pool.heap[(place - 1) // 2]
+            if not _is_lower(score, token, pool.score[above], pool.token[above]):
+                break
+            pool.heap[place] = above
+            place = (place - 1) // 2
+        pool.heap[place] = slot
+    else:
+        slot = pool.heap[0]
+        if not _is_lower(pool.score[slot], pool.token[slot], score, token):
+            return NONE
+        _sift_down(pool, taken, slot, score, token)
+    pool.score[slot], pool.token[slot] = score, token
+    return int(slot)
+
+
+@jit
+def _sift_down(pool: Pool, size: int, slot: int, score: np.float32, token: int) -> None:
+    """Put `slot` of this score where the top of a heap of `size` is, and the heap right."""
+    place = 0
+    while 2 * place + 1 < size:
+        below = 2 * place + 1
+        if below + 1 < size:
+            left, right = pool.heap[below], pool.heap[below + 1]
+            below += _is_lower(pool.score[right], pool.token[right], pool.score[left], pool.token[left])
+        other = pool.heap[below]
+        if not _is_lower(pool.score[other], pool.token[other], score, token):
+            break
+        pool.heap[place] = other
+        place = below
+    pool.heap[place] = slot
+
+
+@jit
+def _settle(tree: Tree, beam: Beam, pool: Pool, former: NDArray[np.int32]) -> None:
+    """The pool becomes the beam; nodes that left it and have no descendants in it are freed."""
+    num_former = beam.counts[IN_BEAM]
+    former[:num_former] = beam.nodes[:num_former]
+    for node in former[:num_former]:
+        tree.place[node] = NONE
+    size = beam.counts[TAKEN]
+    beam.counts[IN_BEAM] = size
+    while size > 0:  # the lowest first
+        slot = pool.heap[0]
+        size -= 1
+        last = pool.heap[size]
+        _sift_down(pool, size, last, pool.score[last], pool.token[last])
+        node = pool.node[slot] if pool.node[slot] != NONE else _make_node(tree, beam, pool, slot)
+        tree.blank[node], tree.emitted[node], tree.score[node] = pool.blank[slot], pool.emitted[slot], pool.score[slot]
+        tree.place[node] = size
+        beam.nodes[size] = node
+    for node in former[:num_former]:
+        if tree.place[node] == NONE:
+            _free_branch(tree, beam, node)
+
+
+@jit
+def _make_node(tree: Tree, beam: Beam, pool: Pool, slot: int) -> int:
+    node = beam.counts[FREE]
+    if node != NONE:
+        beam.counts[FREE] = tree.next_sibling[node]
+    else:
+        node = beam.counts[MADE]
+        beam.counts[MADE] += 1
+    parent = pool.parent[slot]
+    tree.parent[node], tree.token[node], tree.context[node], tree.bonus[node] = parent, pool.token[slot], pool.context[slot], pool.bonus[slot]
+    tree.timestep[node], tree.best[node] = beam.counts[STEP], pool.log_prob[slot]
+    tree.next_sibling[node], tree.first_child[parent], tree.first_child[node] = tree.first_child[parent], node, NONE
+    return int(node)
+
+
+@jit
+def _free_branch(tree: Tree, beam: Beam, node: int) -> None:
+    """Forget a node out of the beam that has no children, and its ancestors of which then the same is true."""
+    while node != ROOT and tree.place[node] == NONE and tree.first_child[node] == NONE:
+        parent = tree.parent[node]
+        if tree.first_child[parent] == node:
+            tree.first_child[parent] = tree.next_sibling[node]
+        else:
+            sibling = tree.first_child[parent]
+            while tree.next_sibling[sibling] != node:
+                sibling = tree.next_sibling[sibling]
+            tree.next_sibling[sibling] = tree.next_sibling[node]
+        tree.place[node], tree.next_sibling[node] = FREED, beam.counts[FREE]
+        beam.counts[FREE] = node
+        node = parent
+
+
+@jit
+def _log_add(a: np.float32, b: np.float32) -> np.float32:
+    if a <= IMPOSSIBLE:
+        return b
+    if b <= IMPOSSIBLE:
+        return a
+    high, low = max(a, b), min(a, b)
+    return np.float32(np.log(np.exp(low - high) + np.float32(1.0)) + high)
