@@ -4,6 +4,7 @@
     python workloads/evaluate.py --bundle models:/mska_slr_phoenix2014t@candidate --shards data/phoenix2014t --split dev --num-workers 4
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
     python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
+    python workloads/evaluate.py score --hyp out.ctm --ref test.stm --corpus phoenix2014t      two files, no bundle: score --help says more
 
 Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and wer.png into --out;
 with --published the released checkpoint is kept there as a bundle, too.
@@ -16,6 +17,12 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+if __name__ == "__main__" and sys.argv[1:2] == ["score"]:  # done in a second, as it needs none of the imports below
+    from workloads import score as score_command
+    from workloads.entry import run_entry_point
+
+    run_entry_point(lambda: score_command.main(sys.argv[2:]), (OSError,))
 
 import argparse
 import json
@@ -35,6 +42,7 @@ from workloads.entry import run_entry_point
 from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
 from workloads.recipe import load_recipe
 from workloads.reports import clip_record, draw_wer, evaluation_tables, write_json, write_jsonl
+from workloads.score import main as score_main
 from workloads.scoring import Answer, Evaluation, score
 from workloads.shards import ShardSet
 
@@ -102,8 +110,11 @@ def _watched(results: Iterator[tuple[int, list[Answer]]], work: Sequence[Piece])
             yield number, answers
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command line."""
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """The command line. Returns the status of `score`, None for an evaluation that was done."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["score"]:
+        return score_main(arguments[1:])
     parser = _parser()
     given = parser.parse_args(arguments)
     if bool(given.published) != bool(given.recipe):
@@ -125,11 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     if given.format == "json":
         print(json.dumps(evaluation.record(), ensure_ascii=False, indent=1))
-        return
+        return None
     console = Console(soft_wrap=True, highlight=False)
     for part in evaluation_tables(evaluation):
         console.print(part)
     console.print(f"{folder}: {EVALUATION_FILE}, {PREDICTIONS_FILE} and {PLOT_FILE} written, {time.monotonic() - started:.1f} s", markup=False)
+    return None
 
 
 def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -> Bundle:

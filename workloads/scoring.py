@@ -14,6 +14,7 @@ from models.metrics.cleanup import clean
 from models.metrics.wer import WordErrors, confused_pairs, errors_by_group, errors_by_sentence
 from models.recognition import Recognition, Unanswered
 from models.vocabulary import Vocabulary
+from workloads.file_scoring.figures import counts
 
 PROTOCOL_NOTE = "smallest WER among all heads and the ensemble on this very split, as published; never select a model or a head by it"
 NO_SIGNER = "(not stated)"
@@ -111,18 +112,6 @@ class Evaluation:
             "unknown_glosses": dict(self.unknown),
             "unscored": [{"name": clip.name, "reason": clip.reason} for clip in self.unscored],
         }
-
-
-def counts(errors: WordErrors) -> dict[str, Any]:
-    """Counts and rate of word errors as plain values; the rate is None where there is no reference."""
-    return {
-        "wer": errors.rate if errors.reference_tokens else None,
-        "substitutions": errors.substitutions,
-        "deletions": errors.deletions,
-        "insertions": errors.insertions,
-        "correct": errors.correct,
-        "reference_glosses": errors.reference_tokens,
-    }
 
 
 def score(
