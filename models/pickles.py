@@ -69,7 +69,7 @@ def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> np.nd
     return np.frombuffer(buffer, dtype=_numeric(dtype)).reshape(shape, order=order)
 
 
-def _numpy_scalar(dtype: Any, data: bytes = b"") -> Any:
+def numpy_scalar(dtype: Any, data: bytes = b"") -> Any:
     return np.frombuffer(data, dtype=_numeric(dtype), count=1)[0]
 
 
@@ -80,7 +80,7 @@ def _numeric(dtype: Any) -> np.dtype:
     return numeric
 
 
-def _numpy_dtype(code: str, *_flags: Any) -> np.dtype:
+def numpy_dtype(code: str, *_flags: Any) -> np.dtype:
     return _numeric(np.dtype(code))
 
 
@@ -95,9 +95,9 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
     ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _numpy_dtype,
+    ("numpy", "dtype"): numpy_dtype,
     ("_codecs", "encode"): _latin1,
     **{(f"{module}.multiarray", "_reconstruct"): _rebuild_array for module in _NUMPY_MODULES},
-    **{(f"{module}.multiarray", "scalar"): _numpy_scalar for module in _NUMPY_MODULES},
+    **{(f"{module}.multiarray", "scalar"): numpy_scalar for module in _NUMPY_MODULES},
     **{(f"{module}.numeric", "_frombuffer"): _array_from_buffer for module in _NUMPY_MODULES},
 }

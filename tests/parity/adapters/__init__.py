@@ -7,6 +7,8 @@ write its module here and add its line. Modules are imported when a file of thei
 from __future__ import annotations
 
 ADAPTERS: dict[str, str] = {
+    "dsta_slr": "tests.parity.adapters.dsta_slr",
+    "dsta_streams": "tests.parity.adapters.dsta_streams",
     "bleu_rouge": "tests.parity.adapters.bleu_rouge",
     "mska_collate": "tests.parity.adapters.mska_collate",
     "mska_ctc_decode": "tests.parity.adapters.mska_ctc_decode",
