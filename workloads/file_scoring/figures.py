@@ -37,5 +37,7 @@ def comparison_line(score: str, comparison: Comparison, first: str, second: str)
 
 
 def length_name(low: int, high: int | None) -> str:
-    """A bucket of sentence lengths: "5-8", "17 or more"."""
+    """A bucket of sentence lengths: "up to 4", "5-8", "17 or more"."""
+    if low == 0 and high is not None:
+        return f"up to {high}"
     return f"{low} or more" if high is None else f"{low}-{high}"

@@ -82,13 +82,16 @@ class _Reader:
                 yield number, text.rstrip("\r")
 
     def problem(self, kind: ProblemKind, line: int, what: str) -> None:
-        self.problems.append(Problem(kind=kind, text=f"{self.path}:{line}: {what}"))
+        self.problems.append(Problem(kind=kind, text=" ".join(f"{self.path}:{line}: {what}".split())))
 
     def add(self, name: str, text: str, line: int, signer: str = "") -> None:
         known = self.sentences.get(name)
         if known is not None:
             self.problem("duplicate_name", line, f"{name} a second time, the first is line {known.line}: only that one is scored")
             return
+        if any("\ud800" <= character <= "\udfff" for character in name + text + signer):
+            self.problem("undecodable", line, f"half a surrogate pair in {_printable(name)}: read as ?, which matches nothing")
+            name, text, signer = _printable(name), _printable(text), _printable(signer)
         self.sentences[name] = Sentence(name=name, text="" if text.strip() == EMPTY else text, signer=signer, line=line)
 
 
@@ -135,6 +138,11 @@ def _no_blank(name: str) -> str:
     if len(name.split()) != 1:
         raise CorpusError(f"the name {name!r} holds a blank: CTM and STM can't tell it from a column")
     return name
+
+
+def _printable(text: str) -> str:
+    """`text` without halves of surrogate pairs, which JSON can name and nothing can print."""
+    return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
 def _content(path: Path) -> bytes:

@@ -40,7 +40,7 @@ def test_the_token_rule(token: str, cleaned: str) -> None:
 
 
 def test_neighbours_are_no_business_of_the_token_rule() -> None:
-    assert clean_tokens(["A", "B", "WIE", "AUSSEHEN", "NORD", "loc-NORD"]) == tuple(["A", "B", "WIE", "AUSSEHEN", "NORD", "NORD"])
+    assert clean_tokens(["A", "B", "WIE", "AUSSEHEN", "NORD", "loc-NORD"]) == ("A", "B", "WIE", "AUSSEHEN", "NORD", "NORD")
 
 
 @pytest.mark.parametrize(
