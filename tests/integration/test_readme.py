@@ -12,6 +12,7 @@ import pytest
 from cluster.environment import REPOSITORY_ROOT
 from tests.integration.head_node import HeadNode
 from tests.parity import run as parity
+from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
 from workloads import demo, evaluate, predict, preprocess, train
 
@@ -39,6 +40,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz."""
     monkeypatch.chdir(tmp_path)
     write_release(tmp_path / "DIR")
+    write_skeletons(tmp_path / "DIR")
     rows = []
     for number in range(12):
         split = "train" if number < 8 else "dev" if number < 10 else "test"

@@ -1,8 +1,8 @@
 """The user's own recordings, listed in a table: CSV, TSV, JSON lines or Parquet.
 
-Columns: name, path (a keypoint file, relative to the manifest), and as far as known split, signer, gloss (blank-separated) or label,
-text, fps, width, height. Only name and path must be there. A recording without a split goes to `test`: nothing is trained on unless its
-row says so. What a row says of fps and frame size goes before what the keypoint file says.
+Columns: name, path (a keypoint file, relative to the manifest), and as far as known split, signer, gloss (blank-separated) or label (of an
+isolated sign, taken as it is written), text, fps, width, height. Only name and path must be there. A recording without a split goes to
+`test`: nothing is trained on unless its row says so. What a row says of fps and frame size goes before what the keypoint file says.
 """
 
 from __future__ import annotations
