@@ -193,6 +193,10 @@ def warnings(report: dict[str, Any], labels: Sequence[str]) -> Iterator[str]:
         )
     if train and train["isolated"] and train["classes"]["without_clips"]:
         yield f"{len(train['classes']['without_clips']):,} of {len(labels):,} classes have no training clip, such as {train['classes']['without_clips'][0]!r}"
+    spellings = Counter(label.casefold() for label in labels)
+    alike = [label for label in labels if spellings[label.casefold()] > 1]
+    if alike:
+        yield f"{len(alike):,} classes differ from another in upper and lower case only, such as {alike[0]!r}"
     for split, entry in splits.items():
         unknown = entry["classes"]["unknown"]
         if unknown:

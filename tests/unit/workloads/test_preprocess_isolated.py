@@ -74,6 +74,12 @@ def test_a_manifest_of_both_kinds_is_warned_of(tmp_path: Path, capsys: pytest.Ca
     assert "clips of the rarest class" in printed
 
 
+def test_classes_that_differ_in_case_only_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = manifest(tmp_path, [("a", "train", "tree", ""), ("b", "train", "Tree", ""), ("c", "train", "house", "")])
+    main(["--corpus", "manifest", "--source", str(source), "--out", str(tmp_path / "out"), "--in-process"])
+    assert "warning: 2 classes differ from another in upper and lower case only, such as 'Tree'" in capsys.readouterr().out
+
+
 def test_continuous_signing_has_no_classes_and_no_rows_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = made(tmp_path, [("a", "train", "", "HOUSE TREE")])
     with pytest.raises(ShardError, match="holds no isolated signs: no training recording has a label"):

@@ -351,6 +351,21 @@ def test_no_two_tokens_of_a_sign_are_alike() -> None:
     assert len({pose(options, sign).tobytes() for sign in plan(options)}) == 2 * (4 + 1 + 2 + 2)
 
 
+def test_a_nearest_neighbour_recognises_unseen_tokens() -> None:
+    """Isolated signs are as hard as they should be: mostly told apart by where the hands are over time, and not by any single stream without a miss."""
+    options = replace(ISOLATED, glosses=24, tokens_train=6, tokens_dev=0, tokens_test=3, tokens_signer_independent=2, fps=12.5)
+    clips: dict[str, list[tuple[str, np.ndarray]]] = {split: [] for split in options.split_sizes}
+    for sign in plan(options):
+        keypoints = generate(options, sign).keypoints
+        assert keypoints is not None
+        frames = np.linspace(0, len(keypoints) - 1, 16).round().astype(int)
+        clips[sign.split].append((sign.glosses[0], keypoints[frames][:, [9, 10, *range(91, 133)], :2].ravel()))
+    templates = np.stack([points for _, points in clips["train"]])
+    for split, least in (("test", 0.9), ("signer_independent", 0.85)):
+        hits = [clips["train"][int(np.abs(templates - points).sum(axis=1).argmin())][0] == gloss for gloss, points in clips[split]]
+        assert np.mean(hits) > least
+
+
 def test_equal_options_give_equal_isolated_signs() -> None:
     assert digest(ISOLATED) == digest(replace(ISOLATED))
     assert digest(ISOLATED) != digest(replace(ISOLATED, seed=1))
