@@ -15,6 +15,7 @@ from rich.table import Table
 
 from models.metrics.wer import WordErrors
 from models.recognition import RecognisedGloss, Recognition, Unanswered
+from workloads.file_scoring.figures import interval_text, length_name
 from workloads.scoring import ClipScore, Evaluation
 
 mpl.use("Agg")
@@ -71,6 +72,10 @@ def _confusion_table(evaluation: Evaluation) -> Table:
 
 
 def _remarks(evaluation: Evaluation) -> Iterator[str]:
+    interval = evaluation.interval
+    yield escape(f"{evaluation.head}: {interval.value:.2f} %{interval_text(interval)}")
+    lengths = [f"{length_name(*bucket)}: {errors.rate:.2f} %" for bucket, errors in evaluation.by_length.items() if errors.reference_tokens]
+    yield f"by glosses in the reference: {', '.join(lengths)}"
     low = sum(clip.low_confidence for clip in evaluation.clips)
     yield f"published protocol (the smallest of the {len(evaluation.wer)} on this split; not to select by): {evaluation.published_protocol_wer:.2f} %"
     yield f"low confidence: {low:,} of {len(evaluation.clips):,} answers are below {evaluation.decoding.low_confidence:g}"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from models.bundle_record import CorpusCard
 from models.decoding.options import DecodingOptions
 from models.errors import CorpusError
 from models.metrics.cleanup import clean
-from models.metrics.wer import WordErrors, confused_pairs, errors_by_group, errors_by_sentence
+from models.metrics.significance import Interval, bootstrap, wer_rate, wer_statistics
+from models.metrics.wer import WordErrors, confused_pairs, errors_by_group, errors_by_length, errors_by_sentence
 from models.recognition import Recognition, Unanswered
 from models.vocabulary import Vocabulary
 from workloads.file_scoring.figures import counts
@@ -77,6 +78,16 @@ class Evaluation:
         return min(self.wer.values())
 
     @property
+    def interval(self) -> Interval:
+        """Word error rate of the answering head with its bootstrap interval over clips."""
+        return bootstrap(wer_statistics([clip.errors[self.head] for clip in self.clips]), wer_rate)
+
+    @property
+    def by_length(self) -> dict[tuple[int, int | None], WordErrors]:
+        """Word errors of the answering head by the number of reference glosses, (from, to)."""
+        return errors_by_length(*self._sides())
+
+    @property
     def by_signer(self) -> dict[str, WordErrors]:
         """Word errors of the answering head for each signer, by name."""
         table = errors_by_group([clip.signer or NO_SIGNER for clip in self.clips], *self._sides())
@@ -104,10 +115,12 @@ class Evaluation:
             "num_clips": len(self.clips),
             "num_low_confidence": sum(clip.low_confidence for clip in self.clips),
             "wer": self.wer,
+            "wer_interval": asdict(self.interval),
             "errors": {head: counts(errors) for head, errors in self.errors.items()},
             "published_protocol_wer": self.published_protocol_wer,
             "published_protocol_note": PROTOCOL_NOTE,
             "signers": {signer: counts(errors) for signer, errors in self.by_signer.items()},
+            "lengths": [{"from": low, "to": high, **counts(errors)} for (low, high), errors in self.by_length.items()],
             "confused_pairs": [{"reference": reference, "recognised": hypothesis, "count": count} for reference, hypothesis, count in self.confused],
             "unknown_glosses": dict(self.unknown),
             "unscored": [{"name": clip.name, "reason": clip.reason} for clip in self.unscored],

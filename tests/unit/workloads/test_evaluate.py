@@ -72,6 +72,8 @@ def test_errors_are_counted_by_head_signer_and_pair() -> None:
     assert evaluation.confused == [("MORGEN", "SONNE", 1), ("REGEN", "SONNE", 1)]
     record = evaluation.record()
     assert record["num_low_confidence"] == 1
+    assert record["wer_interval"]["low"] <= record["wer_interval"]["value"] == pytest.approx(record["wer"]["ensemble"])
+    assert [(bucket["from"], bucket["to"], bucket["reference_glosses"]) for bucket in record["lengths"]] == [(0, 4, 6)]
     assert record["published_protocol_wer"] == pytest.approx(50)
     assert "never select" in record["published_protocol_note"]
 
