@@ -7,6 +7,9 @@ write its module here and add its line. Modules are imported when a file of thei
 from __future__ import annotations
 
 ADAPTERS: dict[str, str] = {
+    "ctc_beam": "tests.parity.adapters.ctc_beam",
+    "ctc_beam_decode": "tests.parity.adapters.ctc_beam_decode",
+    "ctc_beam_search": "tests.parity.adapters.ctc_beam_search",
     "dsta_slr": "tests.parity.adapters.dsta_slr",
     "dsta_streams": "tests.parity.adapters.dsta_streams",
     "bleu_rouge": "tests.parity.adapters.bleu_rouge",
