@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+ENSEMBLE = "ensemble"  # the name by which several heads or networks answer together
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -17,7 +19,8 @@ class Batch:
     keypoints: (B, T, K, 3) float32: x, y in pixels of the source frame, confidence; beyond a clip's length its last frame repeats.
     frame_sizes: (B, 2) float32, width and height of each clip's frame in pixels. lengths: (B,) int64, frames of each clip.
     rotations: (B,) float32, the augmentation's angle in radians, applied after normalisation (zeros in evaluation).
-    targets: (B, L) int64 gloss ids padded with the vocabulary's pad id, and target_lengths (B,); both None where there is no annotation.
+    targets: (B, L) int64 gloss ids padded with the vocabulary's pad id, and target_lengths (B,); labels: (B,) int64, the class of an isolated sign;
+    each None where there is no such annotation.
     """
 
     names: tuple[str, ...]
@@ -27,6 +30,7 @@ class Batch:
     rotations: Tensor
     targets: Tensor | None = None
     target_lengths: Tensor | None = None
+    labels: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch with its tensors on `device`."""
@@ -36,9 +40,10 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """What a continuous recogniser answers: for each head gloss logits over time.
+    """What a recogniser answers, by head.
 
-    logits: head → (B, S, V) float; lengths: (B,) int64 valid steps of each clip; features: head → (B, S, D), the input of its classifier.
+    logits: head → (B, S, V) float, gloss logits over time, with lengths: (B,) int64 valid steps of each clip; of an isolated sign (B, C), with one step a clip.
+    features: head → (B, S, D), the input of its classifier.
     """
 
     logits: Mapping[str, Tensor]

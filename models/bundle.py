@@ -2,7 +2,7 @@
 
     bundle.json          what it is: system, options, decoding, corpus, metrics, provenance, checksums
     weights.safetensors  float32
-    vocabulary.json      glosses and their ids
+    vocabulary.json      glosses and their ids; of isolated signs classes.json, their names and ids
     samples/*.npz        a few clips to try it on, where the licence of the data allows
     recipe.yaml          how it was trained; provenance only, nothing reads it
     README.md            the model card, for people to read and to edit; the only file without a checksum
@@ -16,8 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,39 +25,43 @@ from typing import Any
 import yaml
 from torch import Tensor, nn
 
-from models.bundle_record import FORMAT, RECORD_FILE, BundleRecord, CorpusCard, FileEntry, parsed, plain, read_record
+from models.bundle_record import FORMAT, RECORD_FILE, BundleRecord, CorpusCard, EnsembleRecord, FileEntry, parsed, plain, read_record
 from models.bundle_samples import SAMPLES_FOLDER, read_sample, write_samples
 from models.bundle_weights import built, fill_network, write_weights
+from models.class_map import ClassMap
+from models.classification import Classifier, Member
 from models.decoding.options import DecodingOptions
 from models.errors import BundleError, VocabularyError
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs
+from models.inputs.inputs import Inputs
 from models.model_card import model_card
-from models.options import Options
-from models.recognition import Recogniser, all_heads
-from models.systems import SYSTEMS
+from models.options import AnswerOptions, Options
+from models.recognition import Recogniser
+from models.systems import SYSTEMS, Task
 from models.version import VERSION
 from models.vocabulary import Vocabulary
 
 __all__ = ["Bundle", "CorpusCard", "DecodingOptions", "load_bundle", "save_bundle"]
 
-WEIGHTS_FILE, VOCABULARY_FILE, RECIPE_FILE, CARD_FILE = "weights.safetensors", "vocabulary.json", "recipe.yaml", "README.md"
+WEIGHTS_FILE, RECIPE_FILE, CARD_FILE = "weights.safetensors", "recipe.yaml", "README.md"
+CLASSES_FILES: Mapping[Task, str] = {"slr": "vocabulary.json", "islr": "classes.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
     """A bundle that was read and checked; its weights stay on disk until `network` is called.
 
-    options, inputs: of the system's own classes. metrics, provenance: plain JSON values. signray: the version that wrote it.
+    options, inputs, decoding: of the system's own classes. classes: what its outputs are, glosses or isolated signs.
+    metrics, provenance: plain JSON values. signray: the version that wrote it.
     """
 
     folder: Path
     system: str
-    task: str
+    task: Task
     options: Options
-    inputs: Options
-    vocabulary: Vocabulary
-    decoding: DecodingOptions
+    inputs: Inputs
+    classes: Vocabulary | ClassMap
+    decoding: AnswerOptions
     corpus: CorpusCard
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
@@ -70,22 +74,32 @@ class Bundle:
         """SHA-256 of the weights: equal for equal networks."""
         return self.files[WEIGHTS_FILE].sha256
 
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Names of what can answer, the system's default first."""
+        return SYSTEMS[self.system].answering
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The glosses of a continuous recogniser. Raises BundleError where it recognises isolated signs."""
+        if not isinstance(self.classes, Vocabulary):
+            raise BundleError(f"{self.folder}: recognises isolated signs ({self.system}), and a recogniser of sentences is needed")
+        return self.classes
+
     def network(self, device: str = "cpu") -> nn.Module:
         """The network with its weights, on `device`, in evaluation mode. Raises BundleError where the weights don't fit the options."""
-        network = built(SYSTEMS[self.system].build, self.options, len(self.vocabulary))
+        network = built(SYSTEMS[self.system].build, self.options, len(self.classes))
         fill_network(network, self.folder / WEIGHTS_FILE, self.tied)
         return network.to(device).eval()
 
-    def recogniser(self, device: str = "cpu", decoding: DecodingOptions | None = None) -> Recogniser:
+    def recogniser(self, device: str = "cpu", decoding: AnswerOptions | None = None) -> Recogniser | Classifier:
         """The network ready to answer, by the bundle's decoding options unless others are given."""
-        assert isinstance(self.inputs, KeypointInputs)
-        return Recogniser(
-            system=SYSTEMS[self.system],
-            network=self.network(device),
-            inputs=self.inputs,
-            vocabulary=self.vocabulary,
-            decoding=decoding or self.decoding,
-        )
+        system, network, decoding = SYSTEMS[self.system], self.network(device), decoding or self.decoding
+        if isinstance(self.classes, ClassMap):
+            member = Member(system=system, network=network, inputs=self.inputs, head=decoding.head)
+            return Classifier(members={self.system: member}, classes=self.classes, decoding=decoding)
+        assert isinstance(decoding, DecodingOptions)
+        return Recogniser(system=system, network=network, inputs=self.inputs, vocabulary=self.classes, decoding=decoding)
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the bundle, with their annotation."""
@@ -97,31 +111,25 @@ def save_bundle(
     *,
     system: str,
     options: Options,
-    inputs: Options,
+    inputs: Inputs,
     state_dict: Mapping[str, Tensor],
-    vocabulary: Vocabulary,
-    decoding: DecodingOptions,
+    classes: Vocabulary | ClassMap,
+    decoding: AnswerOptions,
     corpus: CorpusCard,
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     recipe: Mapping[str, Any] | None = None,
     samples: Sequence[Clip] = (),
-    task: str = "slr",
 ) -> Bundle:
     """Write a bundle, in place of an older one at `folder`: it is written beside and renamed at the end, so there is never half of one.
 
     Equal arguments give equal bytes. The caller sees to it that the data's licence allows `samples`. Raises BundleError where `folder`
     holds something else or can't be written, ValueError for metrics or provenance that JSON can't hold.
     """
-    folder = Path(folder)
-    if folder.exists() and not (folder / RECORD_FILE).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise BundleError(f"{folder} is there and holds no bundle: choose another folder")
-    staging = folder.parent / f".{folder.name}.writing"
-    try:
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
-        staging.mkdir(parents=True)
+    with bundle_folder(Path(folder)) as staging:
         tied = write_weights(staging / WEIGHTS_FILE, state_dict)
-        vocabulary.save(staging / VOCABULARY_FILE)
+        task = SYSTEMS[system].task
+        classes.save(staging / CLASSES_FILES[task])
         write_samples(staging / SAMPLES_FOLDER, samples)
         if recipe is not None:
             (staging / RECIPE_FILE).write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -133,22 +141,44 @@ def save_bundle(
             system=system,
             network=options.model_dump(mode="json"),
             inputs=inputs.model_dump(mode="json"),
-            decoding=decoding,
+            decoding=decoding.model_dump(mode="json"),
             corpus=corpus,
             metrics=plain(metrics),
             provenance=plain(provenance),
             tied=tied,
-            files={path.relative_to(staging).as_posix(): _entry(path) for path in sorted(staging.rglob("*")) if path.is_file()},
+            files=file_entries(staging),
         )
-        (staging / CARD_FILE).write_text(model_card(record, vocabulary, num_weights=_num_weights(state_dict, tied)), encoding="utf-8")
-        _write_synced(staging / RECORD_FILE, json.dumps(record.model_dump(mode="json"), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+        write_record(staging, record, model_card(record, classes, decoding, num_weights=_num_weights(state_dict, tied)))
+    return load_bundle(folder)
+
+
+@contextmanager
+def bundle_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write a bundle into, which takes the place of `folder` at the end. Raises BundleError as `save_bundle`."""
+    if folder.exists() and not (folder / RECORD_FILE).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise BundleError(f"{folder} is there and holds no bundle: choose another folder")
+    staging = folder.parent / f".{folder.name}.writing"
+    try:
+        shutil.rmtree(staging, ignore_errors=True)  # what a killed process left
+        staging.mkdir(parents=True)
+        yield staging
         _move(staging, folder)
     except OSError as error:
         raise BundleError(f"{folder}: the bundle can't be written ({error.strerror or error}): free space there, or choose another folder") from error
     finally:
         with suppress(OSError):
             shutil.rmtree(staging, ignore_errors=True)
-    return load_bundle(folder)
+
+
+def file_entries(folder: Path) -> dict[str, FileEntry]:
+    """Size and checksum of every file below `folder`."""
+    return {path.relative_to(folder).as_posix(): _entry(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def write_record(folder: Path, record: BundleRecord | EnsembleRecord, card: str) -> None:
+    """`bundle.json` and the model card."""
+    (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    _write_synced(folder / RECORD_FILE, json.dumps(record.model_dump(mode="json"), ensure_ascii=False, indent=1, allow_nan=False) + "\n")
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -159,29 +189,32 @@ def load_bundle(folder: Path) -> Bundle:
     """
     folder = Path(folder)
     record = read_record(folder)
+    if not isinstance(record, BundleRecord):
+        raise BundleError(f"{folder}: an ensemble, and the bundle of one network is needed: give one of {folder / 'members'}")
     system = SYSTEMS.get(record.system)
     if system is None:
         raise BundleError(f"{folder}: a bundle of the system {record.system!r}, which signray {VERSION} doesn't know; it knows {', '.join(SYSTEMS)}")
-    for name in (WEIGHTS_FILE, VOCABULARY_FILE):
+    classes_file = CLASSES_FILES[system.task]
+    for name in (WEIGHTS_FILE, classes_file):
         if name not in record.files:
             raise BundleError(f"{folder / RECORD_FILE}: lists no {name}: the bundle is incomplete")
-    for name, entry in record.files.items():
-        _check_file(folder, name, entry)
+    check_files(folder, record.files)
     where = str(folder / RECORD_FILE)
-    if record.decoding.head not in all_heads(system):
-        raise BundleError(f"{where}: decoding.head: {record.decoding.head!r} is no head of {record.system}; there are: {', '.join(all_heads(system))}")
+    decoding = parsed(system.decoding, record.decoding, where=where, key="decoding")
+    if decoding.head not in system.answering:
+        raise BundleError(f"{where}: decoding.head: {decoding.head!r} is no head of {record.system}; there are: {', '.join(system.answering)}")
     try:
-        vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
+        classes = (Vocabulary if system.task == "slr" else ClassMap).load(folder / classes_file)
     except VocabularyError as error:
         raise BundleError(str(error)) from None
     return Bundle(
         folder=folder,
         system=record.system,
-        task=record.task,
+        task=system.task,
         options=parsed(system.options, record.network, where=where, key="network"),
         inputs=parsed(system.inputs, record.inputs, where=where, key="inputs"),
-        vocabulary=vocabulary,
-        decoding=record.decoding,
+        classes=classes,
+        decoding=decoding,
         corpus=record.corpus,
         metrics=record.metrics,
         provenance=record.provenance,
@@ -189,6 +222,12 @@ def load_bundle(folder: Path) -> Bundle:
         files=record.files,
         tied=record.tied,
     )
+
+
+def check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
+    """Raises BundleError for the first file that is missing, outside the folder, or differs from what was written."""
+    for name, entry in files.items():
+        _check_file(folder, name, entry)
 
 
 def _check_file(folder: Path, name: str, entry: FileEntry) -> None:

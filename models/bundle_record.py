@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from models.decoding.options import DecodingOptions
 from models.errors import BundleError
 from models.metrics.cleanup import CLEANUPS
 from models.options import Options
@@ -20,7 +19,7 @@ from models.version import VERSION
 
 FORMAT = 1
 RECORD_FILE = "bundle.json"
-KINDS = ("network",)
+KINDS = ("network", "ensemble")
 Kind = TypeVar("Kind", bound=Options)
 
 UNNAMED_LICENCE = "not stated: ask the owner of the recordings"
@@ -53,7 +52,7 @@ class FileEntry(Options):
 
 
 class BundleRecord(Options):
-    """`bundle.json`. network and inputs are the dumps of the system's own options; tied: tensors that repeat another → that one's name."""
+    """`bundle.json`. network, inputs and decoding are the dumps of the system's own options; tied: tensors that repeat another → that one's name."""
 
     format: int
     kind: Literal["network"]
@@ -62,7 +61,7 @@ class BundleRecord(Options):
     system: str
     network: dict[str, Any]
     inputs: dict[str, Any]
-    decoding: DecodingOptions
+    decoding: dict[str, Any]
     corpus: CorpusCard
     metrics: dict[str, Any]
     provenance: dict[str, Any]
@@ -70,7 +69,30 @@ class BundleRecord(Options):
     files: dict[str, FileEntry]
 
 
-def read_record(folder: Path) -> BundleRecord:
+class MemberEntry(Options):
+    """A member of an ensemble: its folder in the ensemble's, its fusion weight, and the head of it that counts."""
+
+    folder: str
+    weight: float = Field(ge=0)
+    head: str
+
+
+class EnsembleRecord(Options):
+    """`bundle.json` of an ensemble: members by name, and how they answer together. files: of all members."""
+
+    format: int
+    kind: Literal["ensemble"]
+    signray: str
+    task: str
+    members: dict[str, MemberEntry]
+    decoding: dict[str, Any]
+    corpus: CorpusCard
+    metrics: dict[str, Any]
+    provenance: dict[str, Any]
+    files: dict[str, FileEntry]
+
+
+def read_record(folder: Path) -> BundleRecord | EnsembleRecord:
     """`bundle.json` of a folder. Errors: BundleError as of `load_bundle`."""
     file = folder / RECORD_FILE
     if not folder.is_dir():
@@ -91,6 +113,8 @@ def read_record(folder: Path) -> BundleRecord:
         )
     if content.get("kind") not in KINDS:
         raise BundleError(f"{folder}: a bundle of another kind, {content.get('kind')!r}: signray {VERSION} reads {', '.join(KINDS)}")
+    if content["kind"] == "ensemble":
+        return parsed(EnsembleRecord, content, where=str(file))
     return parsed(BundleRecord, content, where=str(file))
 
 

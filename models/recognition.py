@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from models.answering import Answerer, Unanswered, evaluation_logits
 from models.batch import valid_steps
 from models.decoding.decode import decode
 from models.decoding.hypothesis import Hypothesis
 from models.decoding.options import DecodingOptions
-from models.errors import RecordingError
-from models.inputs.checks import keypoint_problem
+from models.decoding.times import source_span
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs, evaluation_batch, evaluation_frames
-from models.mska.network import ENSEMBLE
+from models.inputs.inputs import Inputs
+from models.options import AnswerOptions
 from models.systems import System
 from models.vocabulary import Vocabulary
-
-WINDOW_BATCHES = 8  # batches of clips that are held at a time, to be sorted by length: some 40 MB
-
-
-def all_heads(system: System) -> tuple[str, ...]:
-    """Names of what can answer: the ensemble, then the system's heads."""
-    return (ENSEMBLE, *system.heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,76 +78,32 @@ class Recognition:
         return self.answer.confidence
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unanswered:
-    """A clip that couldn't be recognised, and why (one line)."""
-
-    name: str
-    reason: str
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recogniser:
+class Recogniser(Answerer[Recognition]):
     """A network with all that its answers need. It answers in its evaluation form: whatever the batch mates, a clip's answer is the same."""
 
     system: System
     network: nn.Module
-    inputs: KeypointInputs
+    inputs: Inputs
     vocabulary: Vocabulary
     decoding: DecodingOptions
 
-    def head_names(self) -> tuple[str, ...]:
-        """All heads, the one that answers first. Raises ValueError where the system has no such head."""
-        names = all_heads(self.system)
-        if self.decoding.head not in names:
-            raise ValueError(f"no head {self.decoding.head!r}: there are {', '.join(names)}")
-        return (self.decoding.head, *(name for name in names if name != self.decoding.head))
+    @property
+    def answering(self) -> tuple[str, ...]:
+        return self.system.answering
 
-    def recognise(self, clips: Iterable[Clip], *, batch_size: int = 8, heads: Sequence[str] | None = None) -> Iterator[Recognition]:
-        """As `attempt`, but a clip that can't be recognised raises RecordingError that names it."""
-        for outcome in self.attempt(clips, batch_size=batch_size, heads=heads):
-            if isinstance(outcome, Unanswered):
-                raise RecordingError(f"{outcome.name}: {outcome.reason}")
-            yield outcome
-
-    def attempt(self, clips: Iterable[Clip | Unanswered], *, batch_size: int = 8, heads: Sequence[str] | None = None) -> Iterator[Recognition | Unanswered]:
-        """Answers in the order of `clips`, which are read as they are needed and batched by length; one for each clip.
-
-        A clip that couldn't even be read stands among them as `Unanswered` and is passed on.
-        heads: those to decode, the one that answers first (None: all, the chosen one first). Raises ValueError for an unknown head.
-        """
-        names = self.head_names() if heads is None else tuple(heads)
-        unknown = [name for name in names if name not in self.head_names()]
-        if unknown or not names or batch_size < 1:
-            raise ValueError(f"heads {list(names)} of {', '.join(self.head_names())}, batch size {batch_size}: at least one of each, and known heads")
-        remaining = iter(clips)
-        while window := list(islice(remaining, batch_size * WINDOW_BATCHES)):
-            yield from self._window(window, batch_size, names)
+    @property
+    def options(self) -> AnswerOptions:
+        return self.decoding
 
     def problem(self, clip: Clip) -> str | None:
-        """Why the clip can't be recognised, in one line; None where it can."""
-        if not all(math.isfinite(size) and size > 0 for size in clip.frame_size):
-            return f"frame size unknown: {clip.frame_size} is no width and height in pixels"
-        return keypoint_problem(clip.keypoints, self.inputs.num_keypoints)
+        return self.inputs.problem(clip)
 
-    def _window(self, clips: Sequence[Clip | Unanswered], batch_size: int, names: Sequence[str]) -> list[Recognition | Unanswered]:
-        outcomes: dict[int, Recognition | Unanswered] = {}
-        good: list[tuple[int, Clip]] = []
-        for position, clip in enumerate(clips):
-            if isinstance(clip, Unanswered):
-                outcomes[position] = clip
-            elif reason := self.problem(clip):
-                outcomes[position] = Unanswered(name=clip.name, reason=reason)
-            else:
-                good.append((position, clip))
-        good.sort(key=lambda entry: entry[1].num_frames)
-        for start in range(0, len(good), batch_size):
-            positions, batch = zip(*good[start : start + batch_size], strict=True)
-            outcomes.update(zip(positions, self._batch(batch, names), strict=True))
-        return [outcomes[position] for position in range(len(clips))]
+    def to(self, device: str) -> Recogniser:
+        return replace(self, network=self.network.to(device))
 
     def _batch(self, clips: Sequence[Clip], names: Sequence[str]) -> list[Recognition | Unanswered]:
-        logits, lengths_B = self._logits(clips)
+        logits, lengths_B = evaluation_logits(self.network, self.system, self.inputs.evaluation_batch(clips))
         sound_B = torch.stack([_finite(logits[name], lengths_B) for name in names]).all(0)
         rows = sound_B.nonzero().flatten()
         decoded = {name: iter(self._decode(logits[name][rows], lengths_B[rows])) for name in names}
@@ -168,25 +115,20 @@ class Recogniser:
                 outcomes.append(Unanswered(name=clip.name, reason="not finite: the network's logits overflow on these keypoints; check their range"))
         return outcomes
 
-    def _logits(self, clips: Sequence[Clip]) -> tuple[Mapping[str, Tensor], Tensor]:
-        """Logits (B, S, V) of all heads and steps (B,), on the CPU; the network's mode is put back."""
-        device = next(self.network.parameters()).device
-        batch = evaluation_batch(clips, self.inputs).to(device)
-        was_training = self.network.training
-        self.network.eval()
-        try:
-            with torch.no_grad():  # not inference mode, whose tensors a network in training could not use afterwards
-                heads = self.network(batch)
-        finally:
-            self.network.train(was_training)
-        return {name: logits.float().cpu() for name, logits in self.system.all_logits(heads).items()}, heads.lengths.cpu()
-
     def _decode(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
         options = self.decoding
-        return decode(logits_BSV, lengths_B, beam_width=options.beam_width, method=options.method, merge_repeats=options.merge_repeats)
+        return decode(
+            logits_BSV,
+            lengths_B,
+            beam_width=options.beam_width,
+            method=options.method,
+            merge_repeats=options.merge_repeats,
+            cutoff_top_n=options.cutoff_top_n,
+            cutoff_prob=options.cutoff_prob,
+        )
 
     def _recognition(self, clip: Clip, hypotheses: Mapping[str, Hypothesis], num_steps: int) -> Recognition:
-        selected = evaluation_frames(clip.num_frames, self.inputs.max_frames)
+        selected = self.inputs.evaluation_frames(clip.num_frames)
         times = _Times(first_frame=int(selected[0]), frames_per_step=len(selected) / num_steps, fps=clip.fps)
         heads = {name: self._answer(hypothesis, times) for name, hypothesis in hypotheses.items()}
         confidence = next(iter(heads.values())).confidence
@@ -209,17 +151,8 @@ class _Times:
     fps: float | None
 
     def gloss(self, word: str, confidence: float, span: tuple[int, int]) -> RecognisedGloss:
-        start = self.first_frame + math.floor(span[0] * self.frames_per_step)
-        end = self.first_frame + math.ceil(span[1] * self.frames_per_step)
-        fps = self.fps if self.fps is not None and 0 < self.fps < math.inf else None
-        return RecognisedGloss(
-            gloss=word,
-            confidence=confidence,
-            start_frame=start,
-            end_frame=end,
-            start_s=start / fps if fps else None,
-            end_s=end / fps if fps else None,
-        )
+        times = source_span(span, frames_per_step=self.frames_per_step, fps=self.fps, first_frame=self.first_frame)
+        return RecognisedGloss(gloss=word, confidence=confidence, **vars(times))
 
 
 def _finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:

@@ -1,47 +1,91 @@
-"""The systems that recipes and bundles name, one line each."""
+"""The systems that recipes and bundles name, one entry each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
-from models.batch import Heads
+from models.batch import ENSEMBLE, Batch, Heads
+from models.decoding.options import DecodingOptions
+from models.inputs.inputs import Inputs
 from models.inputs.keypoints import KeypointInputs
+from models.losses.ctc import recognition_losses
+from models.losses.options import LossOptions, SentenceLossOptions
 from models.mska import published as mska_published
 from models.mska.config import MskaOptions
-from models.mska.network import ENSEMBLE, HEADS, Mska, ensemble_logits
-from models.options import Options
+from models.mska.network import HEADS, Mska, ensemble_logits
+from models.options import AnswerOptions, Options
+
+Task = Literal["slr", "islr"]  # sentences of glosses, or isolated signs
+Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
     """What a trainer, a bundle and a service need to know of one system.
 
-    heads: names of its recognition heads in the order reported; `ensemble` fuses them into one more set of logits (B, S, V).
-    load_published: fills a network from a released state dict.
+    options, inputs, losses: classes of its options. heads: names of its recognition heads in the order reported; `ensemble` fuses them
+    into one more set of logits, None where there is but one head. loss_kinds: its terms are `<kind>_<head>`; `make_loss` takes the loss
+    options and the number of training clips of each class. load_published: fills a network from a released state dict.
+    begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
     """
 
+    task: Task
     options: type[Options]
-    inputs: type[Options]
+    inputs: type[Inputs]
+    losses: type[LossOptions]
     build: Callable[..., nn.Module]
     heads: tuple[str, ...]
-    ensemble: Callable[[Heads], Tensor]
+    ensemble: Callable[[Heads], Tensor] | None
+    loss_kinds: tuple[str, ...]
+    make_loss: Callable[[LossOptions, Sequence[int]], Loss]
     load_published: Callable[..., None]
+    begin_epoch: Callable[[nn.Module, int], None] | None = None
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Names of what can answer, the default first: the ensemble, then the heads."""
+        return (*((ENSEMBLE,) if self.ensemble else ()), *self.heads)
+
+    @property
+    def decoding(self) -> type[AnswerOptions]:
+        """Class of the options by which it answers."""
+        return DecodingOptions if self.task == "slr" else AnswerOptions
+
+    @property
+    def loss_terms(self) -> set[str]:
+        return {f"{kind}_{head}" for kind in self.loss_kinds for head in self.heads}
 
     def all_logits(self, heads: Heads) -> Mapping[str, Tensor]:
-        """The ensemble's logits first, then each head's."""
-        return {ENSEMBLE: self.ensemble(heads), **heads.logits}
+        """The ensemble's logits first, where there is one, then each head's."""
+        return {ENSEMBLE: self.ensemble(heads), **heads.logits} if self.ensemble else heads.logits
+
+
+def _sentence_loss(options: LossOptions, class_counts: Sequence[int]) -> Loss:
+    assert isinstance(options, SentenceLossOptions)
+
+    def loss(heads: Heads, batch: Batch) -> dict[str, Tensor]:
+        assert batch.targets is not None
+        assert batch.target_lengths is not None
+        return recognition_losses(heads, batch.targets, batch.target_lengths, distillation=options.distillation, distil_padding=options.distil_padding)
+
+    return loss
 
 
 SYSTEMS: dict[str, System] = {
     "mska_slr": System(
+        task="slr",
         options=MskaOptions,
         inputs=KeypointInputs,
+        losses=SentenceLossOptions,
         build=Mska,
         heads=HEADS,
         ensemble=ensemble_logits,
+        loss_kinds=("ctc", "distil"),
+        make_loss=_sentence_loss,
         load_published=mska_published.load,
     ),
 }

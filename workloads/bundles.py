@@ -8,13 +8,16 @@ from pathlib import Path
 
 from cluster.registry import resolve
 from cluster.sender import embedded_uri, resolve_uri
-from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle, save_bundle
+from models.bundle import Bundle, CorpusCard, save_bundle
 from models.bundle_weights import built
+from models.class_map import ClassMap
+from models.decoding.options import DecodingOptions
+from models.ensemble import Ensemble, load
 from models.errors import BundleError
+from models.inputs.inputs import Inputs
 from models.metrics.cleanup import rules_of
-from models.options import Options
+from models.options import AnswerOptions, Options
 from models.published.loading import read_checkpoint
-from models.recognition import all_heads
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.shards import ShardSet
@@ -25,22 +28,23 @@ BUNDLE_HELP = "folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSI
 TRACKING_HELP = f"MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of {RUNS}/)"
 
 
-def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle:
+def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle | Ensemble:
     """The bundle of a folder or a registry URI. Raises BundleError where there is none, ConnectionError where the registry doesn't answer."""
     registry = resolve_uri(tracking_uri, RUNS)
     if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(RUNS) and not (RUNS / EMBEDDED_FILE).is_file():
         raise BundleError(f"{name}: there is no registry at {RUNS / EMBEDDED_FILE}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
     try:
-        return load_bundle(resolve(name, tracking_uri=registry))
+        return load(resolve(name, tracking_uri=registry))
     except LookupError as error:
         raise BundleError(str(error)) from None
 
 
-def chosen_decoding(bundle: Bundle, *, head: str | None = None, beam_width: int | None = None) -> DecodingOptions:
-    """The bundle's decoding options with what the user chose instead. Raises BundleError that names the heads where there is none of this name."""
-    known = all_heads(SYSTEMS[bundle.system])
-    if head is not None and head not in known:
-        raise BundleError(f"--head {head}: no head of {bundle.folder}; there are {', '.join(known)}")
+def chosen_decoding(bundle: Bundle | Ensemble, *, head: str | None = None, beam_width: int | None = None) -> AnswerOptions:
+    """The bundle's decoding options with what the user chose instead. Raises BundleError where it has no such head, or nothing to search."""
+    if head is not None and head not in bundle.answering:
+        raise BundleError(f"--head {head}: no head of {bundle.folder}; there are {', '.join(bundle.answering)}")
+    if beam_width is not None and not isinstance(bundle.decoding, DecodingOptions):
+        raise BundleError(f"--beam {beam_width}: {bundle.folder} recognises isolated signs, which need no search")
     changes = {"head": head, "beam_width": beam_width}
     return bundle.decoding.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
@@ -71,16 +75,16 @@ def bundle_from_published(
     *,
     system: str,
     options: Options,
-    inputs: Options,
-    vocabulary: Vocabulary,
-    decoding: DecodingOptions,
+    inputs: Inputs,
+    classes: Vocabulary | ClassMap,
+    decoding: AnswerOptions,
     corpus: CorpusCard,
 ) -> Bundle:
     """A bundle at `folder` of a released `.pth` checkpoint, which is read without running code of it.
 
     Raises CheckpointError that names what doesn't fit the options or the vocabulary, BundleError where `folder` can't be written.
     """
-    network = built(SYSTEMS[system].build, options, len(vocabulary))
+    network = built(SYSTEMS[system].build, options, len(classes))
     SYSTEMS[system].load_published(network, read_checkpoint(checkpoint))
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -90,7 +94,7 @@ def bundle_from_published(
         options=options,
         inputs=inputs,
         state_dict=network.state_dict(),
-        vocabulary=vocabulary,
+        classes=classes,
         decoding=decoding,
         corpus=corpus,
         metrics={},

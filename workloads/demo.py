@@ -118,10 +118,13 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
 def evaluate_splits(bundle: Bundle, shards: Path, folder: Path, summary: Summary) -> None:
     """WER of unseen sentences, of known signers (test) and of one who was never seen, by beam search."""
     from workloads.evaluate import evaluate
+    from workloads.scoring import Evaluation
     from workloads.shards import ShardSet
 
     shard_set = ShardSet.open(shards)
     test, unseen = (evaluate(bundle, shard_set, split, out=folder / "evaluation" / split) for split in ("test", "signer_independent"))
+    assert isinstance(test, Evaluation)
+    assert isinstance(unseen, Evaluation)
     clips = [
         {"name": clip.name, "reference": " ".join(clip.reference), "hypothesis": " ".join(clip.hypotheses[test.head]), "confidence": round(clip.confidence, 3)}
         for clip in test.clips[:: max(1, len(test.clips) // SHOWN)][:SHOWN]
@@ -130,7 +133,7 @@ def evaluate_splits(bundle: Bundle, shards: Path, folder: Path, summary: Summary
         test_wer=round(test.wer[test.head], 2),
         test_wer_by_head=rounded(test.wer),
         signer_independent_wer_by_head=rounded(unseen.wer),
-        beam_width=bundle.decoding.beam_width,
+        beam_width=test.decoding.beam_width,
         clips=clips,
     )
 

@@ -1,4 +1,4 @@
-"""Evaluate a bundle on a split of shards: word error rate of every head, by signer, and what was confused with what.
+"""Evaluate a bundle on a split of shards: word error rate, or accuracy of isolated signs, of every head, by signer, and what was confused with what.
 
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split test
     python workloads/evaluate.py --bundle models:/mska_slr_phoenix2014t@candidate --shards data/phoenix2014t --split dev --num-workers 4
@@ -6,7 +6,7 @@
     python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
     python workloads/evaluate.py score --hyp out.ctm --ref test.stm --corpus phoenix2014t      two files, no bundle: score --help says more
 
-Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and wer.png into --out;
+Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and a plot, wer.png or accuracy.png, into --out;
 with --published the released checkpoint is kept there as a bundle, too.
 """
 
@@ -30,37 +30,46 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from models.bundle import Bundle, DecodingOptions
+from models.bundle import Bundle
+from models.class_map import ClassMap
+from models.decoding.options import DecodingOptions
+from models.ensemble import Ensemble
+from models.options import AnswerOptions
 from models.published.vocabularies import import_vocabulary
+from models.systems import SYSTEMS
+from models.vocabulary import Vocabulary
+from workloads import sign_reports
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, chosen_decoding, corpus_card, open_bundle, positive
 from workloads.entry import run_entry_point
 from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
-from workloads.recipe import load_recipe
+from workloads.recipe import Recipe, load_recipe
 from workloads.reports import clip_record, draw_wer, evaluation_tables, write_json, write_jsonl
 from workloads.score import main as score_main
 from workloads.scoring import Answer, Evaluation, score
 from workloads.shards import ShardSet
+from workloads.sign_scoring import SignEvaluation, score_signs
 
-EVALUATION_FILE, PREDICTIONS_FILE, PLOT_FILE = "evaluation.json", "predictions.jsonl", "wer.png"
+EVALUATION_FILE, PREDICTIONS_FILE = "evaluation.json", "predictions.jsonl"
 MUCH_WORK_FRAMES = 50_000  # below, starting a private Ray costs more than it saves
 
 
 def evaluate(
-    bundle: Bundle,
+    bundle: Bundle | Ensemble,
     shards: ShardSet,
     split: str,
     *,
-    decoding: DecodingOptions | None = None,
+    decoding: AnswerOptions | None = None,
     batch_size: int = 8,
     run_pieces: RunPieces | None = None,
     out: Path | None = None,
-) -> Evaluation:
-    """Recognise a split with every head and the ensemble, and score it by the clean-up rules of the bundle's corpus.
+) -> Evaluation | SignEvaluation:
+    """Recognise a split with all that can answer, and score it: sentences by the clean-up rules of the bundle's corpus, isolated signs by their labels.
 
     `run_pieces` says where (None: Ray where one is running or the work is worth it, else this process); the result is the same.
     The files of `write_evaluation` go to `out`, where it is given.
@@ -72,26 +81,33 @@ def evaluate(
     recogniser = bundle.recogniser(device, decoding)
     work = pieces(shards, split)
     numbered: dict[int, list[Answer]] = dict(_watched(run_pieces(recogniser, work, batch_size), work))
-    evaluation = score(
-        [answer for number in sorted(numbered) for answer in numbered[number]],
-        vocabulary=bundle.vocabulary,
-        corpus=bundle.corpus,
-        decoding=decoding,
-        split=split,
-        shards_checksum=shards.checksum,
-        weights_checksum=bundle.checksum,
-    )
+    answers = [answer for number in sorted(numbered) for answer in numbered[number]]
+    facts: dict[str, Any] = {"corpus": bundle.corpus, "split": split, "shards_checksum": shards.checksum, "weights_checksum": bundle.checksum}
+    evaluation: Evaluation | SignEvaluation
+    if isinstance(bundle.classes, ClassMap):
+        evaluation = score_signs(answers, classes=bundle.classes, decoding=decoding, **facts)
+    else:
+        assert isinstance(decoding, DecodingOptions)
+        evaluation = score(answers, vocabulary=bundle.classes, decoding=decoding, **facts)
     if out is not None:
         write_evaluation(evaluation, out)
     return evaluation
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """`evaluation.json`, `predictions.jsonl` and `wer.png` in `folder`, which is made."""
+def write_evaluation(evaluation: Evaluation | SignEvaluation, folder: Path) -> None:
+    """`evaluation.json`, `predictions.jsonl` and the plot in `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / EVALUATION_FILE, evaluation.record())
-    write_jsonl(folder / PREDICTIONS_FILE, map(clip_record, evaluation.clips))
-    draw_wer(folder / PLOT_FILE, evaluation)
+    if isinstance(evaluation, SignEvaluation):
+        write_jsonl(folder / PREDICTIONS_FILE, map(sign_reports.clip_record, evaluation.clips))
+        sign_reports.draw_accuracy(folder / plot_file(evaluation), evaluation)
+    else:
+        write_jsonl(folder / PREDICTIONS_FILE, map(clip_record, evaluation.clips))
+        draw_wer(folder / plot_file(evaluation), evaluation)
+
+
+def plot_file(evaluation: Evaluation | SignEvaluation) -> str:
+    return "accuracy.png" if isinstance(evaluation, SignEvaluation) else "wer.png"
 
 
 def _default_runner(shards: ShardSet, split: str) -> RunPieces:
@@ -138,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
         print(json.dumps(evaluation.record(), ensure_ascii=False, indent=1))
         return None
     console = Console(soft_wrap=True, highlight=False)
-    for part in evaluation_tables(evaluation):
+    for part in sign_reports.evaluation_tables(evaluation) if isinstance(evaluation, SignEvaluation) else evaluation_tables(evaluation):
         console.print(part)
-    console.print(f"{folder}: {EVALUATION_FILE}, {PREDICTIONS_FILE} and {PLOT_FILE} written, {time.monotonic() - started:.1f} s", markup=False)
+    console.print(f"{folder}: {EVALUATION_FILE}, {PREDICTIONS_FILE} and {plot_file(evaluation)} written, {time.monotonic() - started:.1f} s", markup=False)
     return None
 
 
@@ -153,10 +169,17 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
         system=recipe.system,
         options=recipe.network,
         inputs=recipe.inputs,
-        vocabulary=import_vocabulary(given.vocabulary, shards.vocabulary.lower_case) if given.vocabulary else shards.vocabulary,
+        classes=_published_classes(given, recipe, shards),
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
     )
+
+
+def _published_classes(given: argparse.Namespace, recipe: Recipe, shards: ShardSet) -> Vocabulary | ClassMap:
+    """What the checkpoint's outputs are: the shards' classes, or those of --vocabulary."""
+    if SYSTEMS[recipe.system].task == "islr":
+        return shards.classes
+    return import_vocabulary(given.vocabulary, shards.vocabulary.lower_case) if given.vocabulary else shards.vocabulary
 
 
 def _folder(given: argparse.Namespace) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from cluster.environment import quiet_logging, quiet_ray_data, set_defaults
 from cluster.ray_cluster import connect
+from models.classification import Classifier
 from models.errors import SignrayError
 from models.inputs.clip import Clip
 from models.recognition import Recogniser
@@ -35,7 +36,8 @@ class Piece:
     num_clips: int
 
 
-RunPieces = Callable[[Recogniser, Sequence[Piece], int], Iterator[tuple[int, list[Answer]]]]  # recogniser, pieces, batch size
+Answering = Recogniser | Classifier
+RunPieces = Callable[[Answering, Sequence[Piece], int], Iterator[tuple[int, list[Answer]]]]  # recogniser, pieces, batch size
 
 
 def pieces(shards: ShardSet, split: str) -> list[Piece]:
@@ -49,20 +51,20 @@ def pieces(shards: ShardSet, split: str) -> list[Piece]:
     return found
 
 
-def answer_piece(recogniser: Recogniser, piece: Piece, batch_size: int) -> list[Answer]:
+def answer_piece(recogniser: Answering, piece: Piece, batch_size: int) -> list[Answer]:
     """The answers to the clips of a piece, in their order. Errors: ShardError for a damaged shard."""
-    facts: list[tuple[str, tuple[str, ...] | None]] = []
+    facts: list[dict[str, Any]] = []
 
     def noted(clips: Iterator[Clip]) -> Iterator[Clip]:
         for clip in clips:
-            facts.append((clip.signer, clip.glosses))
+            facts.append({"signer": clip.signer, "glosses": clip.glosses, "label": clip.label})
             yield clip
 
     outcomes = list(recogniser.attempt(noted(read_row_groups(piece.file, piece.groups)), batch_size=batch_size))
-    return [Answer(signer=signer, glosses=glosses, outcome=outcome) for (signer, glosses), outcome in zip(facts, outcomes, strict=True)]
+    return [Answer(**fact, outcome=outcome) for fact, outcome in zip(facts, outcomes, strict=True)]
 
 
-def in_this_process(recogniser: Recogniser, work: Sequence[Piece], batch_size: int) -> Iterator[tuple[int, list[Answer]]]:
+def in_this_process(recogniser: Answering, work: Sequence[Piece], batch_size: int) -> Iterator[tuple[int, list[Answer]]]:
     """The pieces' numbers and answers, one after the other, on the device where the network is."""
     for number, piece in enumerate(work):
         yield number, answer_piece(recogniser, piece, batch_size)
@@ -78,7 +80,7 @@ def with_ray(num_workers: int | None = None) -> RunPieces:
     return partial(_with_ray, num_workers=num_workers)
 
 
-def _with_ray(recogniser: Recogniser, work: Sequence[Piece], batch_size: int, *, num_workers: int | None) -> Iterator[tuple[int, list[Answer]]]:
+def _with_ray(recogniser: Answering, work: Sequence[Piece], batch_size: int, *, num_workers: int | None) -> Iterator[tuple[int, list[Answer]]]:
     set_defaults()
     import ray
 
@@ -108,8 +110,8 @@ def _with_ray(recogniser: Recogniser, work: Sequence[Piece], batch_size: int, *,
 class PieceWorker:
     """An actor of Ray Data that answers pieces."""
 
-    def __init__(self, recogniser: Recogniser, batch_size: int) -> None:
-        self._recogniser = replace(recogniser, network=recogniser.network.cuda()) if torch.cuda.is_available() else recogniser
+    def __init__(self, recogniser: Answering, batch_size: int) -> None:
+        self._recogniser = recogniser.to("cuda") if torch.cuda.is_available() else recogniser
         self._batch_size = batch_size
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Recognise the glosses in keypoint files: which, when, and how sure the network is.
+"""Recognise the signs in keypoint files: which glosses, when, or which isolated sign, and how sure the network is.
 
     python workloads/predict.py --bundle runs/demo/bundle clip.npz other.pose
     python workloads/predict.py --bundle runs/demo/bundle --manifest clips.csv --format jsonl --out answers.jsonl
@@ -25,11 +25,14 @@ from typing import TextIO
 import torch
 from rich.console import Console
 
+from models.answering import Unanswered
 from models.bundle import Bundle
+from models.classification import Classification
+from models.ensemble import Ensemble
 from models.errors import CorpusError, RecordingError
 from models.inputs.clip import Clip
 from models.media import VIDEO_SUFFIXES, KeypointClip, read_keypoints
-from models.recognition import Recognition, Unanswered
+from models.recognition import Recognition
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, chosen_decoding, open_bundle, positive
 from workloads.corpora.corpus import Rejection
 from workloads.corpora.manifest import read_manifest
@@ -38,7 +41,7 @@ from workloads.entry import run_entry_point
 from workloads.reports import outcome_record, outcome_tables
 
 SOME_FAILED = 1
-Outcome = Recognition | Unanswered
+Outcome = Recognition | Classification | Unanswered
 
 
 def read_clips(recordings: Iterable[Recording | Rejection]) -> Iterator[Clip | Unanswered]:
@@ -88,20 +91,20 @@ def _clip(recording: Recording, file: KeypointClip) -> Clip:
 
 
 def predict(
-    bundle: Bundle, clips: Iterable[Clip | Unanswered], *, head: str | None = None, beam_width: int | None = None, batch_size: int = 8
+    bundle: Bundle | Ensemble, clips: Iterable[Clip | Unanswered], *, head: str | None = None, beam_width: int | None = None, batch_size: int = 8
 ) -> Iterator[Outcome]:
     """Outcomes in the order of `clips`, by one head; the clips are read as they are needed. Raises BundleError for an unknown head."""
     decoding = chosen_decoding(bundle, head=head, beam_width=beam_width)
     recogniser = bundle.recogniser("cuda" if torch.cuda.is_available() else "cpu", decoding)
-    return recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.head])
+    yield from recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.head])
 
 
-def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle, form: str, out: TextIO) -> bool:
+def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle | Ensemble, form: str, out: TextIO) -> bool:
     """Print outcomes as `table`, `json` or `jsonl` (one line as soon as it is known); whether every clip was recognised."""
     kept: list[Outcome] = []
     complete = True
     for outcome in outcomes:
-        complete = complete and isinstance(outcome, Recognition)
+        complete = complete and not isinstance(outcome, Unanswered)
         if form == "jsonl":
             print(json.dumps(outcome_record(outcome), ensure_ascii=False), file=out, flush=True)
         else:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from models.decoding.options import DecodingOptions
+from models.batch import ENSEMBLE
 from models.errors import RecipeError
-from models.mska.config import MskaOptions
-from models.options import Options
+from models.inputs.inputs import Inputs
+from models.losses.options import LossOptions
+from models.options import AnswerOptions, Options
 from models.systems import SYSTEMS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -32,14 +34,6 @@ class DataOptions(Options):
     bucket_batches: int = Field(1, gt=0, description="batches that are cut from one pool sorted by length; 1 shuffles freely, as published")
 
 
-class LossOptions(Options):
-    """Which loss terms count, by name: `ctc_<head>`, `distil_<head>`."""
-
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="weight of a term; 1 where it isn't named")
-    distillation: bool = True
-    distil_padding: bool = Field(True, description="distillation counts padded steps, as published")
-
-
 class OptimOptions(Options):
     """Optimiser and schedule; the defaults are MSKA's published recognition settings."""
 
@@ -48,10 +42,14 @@ class OptimOptions(Options):
     betas: tuple[float, float] = (0.9, 0.998)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    nesterov: bool = Field(False, description="of sgd")
     weight_decay: float = Field(1e-3, ge=0)
-    schedule: Literal["cosine", "one_cycle", "constant"] = Field("cosine", description="cosine: per epoch, stepped before it, as published")
+    schedule: Literal["cosine", "one_cycle", "steps", "constant"] = Field("cosine", description="cosine: per epoch, stepped before it, as published by MSKA")
     cosine_epochs: int | None = Field(None, gt=0, description="T_max of the cosine; the number of epochs where it isn't given")
     warmup: float = Field(0.1, ge=0, lt=1, description="of one_cycle: share of the steps in which the rate rises")
+    warmup_epochs: int = Field(0, ge=0, description="of steps: epochs in which the rate rises linearly, a step an epoch")
+    milestones: tuple[int, ...] = Field((), description="of steps: epochs, from 0, before which the rate is multiplied by `decay`")
+    decay: float = Field(0.1, gt=0, le=1, description="of steps")
     clipping: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 clips nothing")
     accumulation: int = Field(1, gt=0, description="batches per step of the optimiser")
 
@@ -79,8 +77,8 @@ class ValidationOptions(Options):
     every_epochs: int = Field(1, gt=0)
     batch_size: int = Field(8, gt=0)
     beam_width: int = Field(1, gt=0)
-    select_by: str = Field("ensemble", description="head whose dev WER chooses the checkpoint: ensemble, fuse, left, right or body")
-    warmup_epochs: int = Field(10, ge=0, description="a WER of 100 % or empty answers after these are reported as a fault")
+    select_by: str = Field("", description="head whose dev score chooses the checkpoint; the ensemble, or the system's only head, where it isn't given")
+    warmup_epochs: int = Field(10, ge=0, description="a WER of 100 %, empty answers or a top-1 of mere chance after these are reported as a fault")
 
 
 class TrackingOptions(Options):
@@ -101,6 +99,31 @@ class RunOptions(Options):
     name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
 
 
+class EnsembleOptions(Options):
+    """Several networks of one recipe that answer together."""
+
+    members: dict[str, dict[str, Any]] = Field(min_length=2, description="name → what it changes in the recipe, by dotted key: `{inputs.stream: bone}`")
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="fusion weight of a member's logits; 1 where it isn't named")
+    parallel: int | None = Field(None, gt=0, description="members that train at once; as many as the cluster has room for where it isn't given")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EnsembleOptions:
+        for name in self.members:
+            if not re.fullmatch(r"[\w-]+", name) or name == ENSEMBLE:
+                raise ValueError(f"members: {name!r} can't name a member: letters, digits, _ and - only, and not {ENSEMBLE!r}")
+        unknown = [name for name in self.weights if name not in self.members]
+        if unknown:
+            raise ValueError(f"weights: {unknown[0]!r} is no member{_nearest(unknown[0], self.members)}; there are: {', '.join(self.members)}")
+        if not sum(self.member_weights.values()) > 0:
+            raise ValueError("weights: their sum must be above 0")
+        return self
+
+    @property
+    def member_weights(self) -> dict[str, float]:
+        """Fusion weight of every member."""
+        return {name: self.weights.get(name, 1.0) for name in self.members}
+
+
 class Recipe(Options):
     """Everything that decides a training."""
 
@@ -108,13 +131,14 @@ class Recipe(Options):
     system: str = "mska_slr"
     seed: int = Field(0, ge=0)
     data: DataOptions
-    network: SerializeAsAny[Options] = MskaOptions()
-    inputs: SerializeAsAny[Options] = Field(default_factory=lambda: SYSTEMS["mska_slr"].inputs())
-    losses: LossOptions = LossOptions()
+    network: SerializeAsAny[Options]
+    inputs: SerializeAsAny[Inputs]
+    losses: SerializeAsAny[LossOptions]
     optim: OptimOptions = OptimOptions()
     train: TrainOptions = TrainOptions()
     validation: ValidationOptions = ValidationOptions()
-    decoding: DecodingOptions = DecodingOptions()
+    decoding: SerializeAsAny[AnswerOptions]
+    ensemble: EnsembleOptions | None = Field(None, description="trains one network per member, which differ by what their entries change")
     tracking: TrackingOptions = TrackingOptions()
     run: RunOptions = RunOptions()
     samples: int = Field(0, ge=0, description="clips of dev that go into the bundle; only where the data's licence allows")
@@ -122,36 +146,33 @@ class Recipe(Options):
     @model_validator(mode="before")
     @classmethod
     def _typed_by_system(cls, values: Any) -> Any:
-        """Parse `network` and `inputs` with the option classes of the named system."""
+        """Parse the options that are the named system's own, with its default head where none is chosen."""
         if not isinstance(values, Mapping):
             return values
         name = values.get("system", "mska_slr")
         system = SYSTEMS.get(name) if isinstance(name, str) else None
         if system is None:
-            return values
+            nearest = _nearest(name, SYSTEMS) if isinstance(name, str) else ""
+            raise RecipeError(f"system: {name!r} is no system{nearest}; there are: {', '.join(SYSTEMS)}")
         parsed = dict(values)
-        for key, kind in (("network", system.options), ("inputs", system.inputs)):
+        for key, option in (("decoding", "head"), ("validation", "select_by")):
+            given = parsed.get(key) or {}
+            if isinstance(given, Mapping) and not given.get(option):
+                parsed[key] = {**given, option: system.answering[0]}
+        for key, kind in (("network", system.options), ("inputs", system.inputs), ("losses", system.losses), ("decoding", system.decoding)):
             if not isinstance(parsed.get(key), Options):
                 parsed[key] = _nested(kind, key, parsed.get(key) or {})
         return parsed
 
-    @field_validator("system")
-    @classmethod
-    def _known_system(cls, value: str) -> str:
-        if value not in SYSTEMS:
-            raise ValueError(f"{value!r} is no system; there are: {', '.join(SYSTEMS)}")
-        return value
-
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        heads = SYSTEMS[self.system].heads
-        terms = {f"{kind}_{head}" for head in heads for kind in ("ctc", "distil")}
+        system = SYSTEMS[self.system]
         for term in self.losses.weights:
-            if term not in terms:
-                raise ValueError(f"losses.weights.{term} is no loss term{_nearest(term, terms)}; there are: {', '.join(sorted(terms))}")
+            if term not in system.loss_terms:
+                raise ValueError(f"losses.weights.{term} is no loss term{_nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
         for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
-            if head not in ("ensemble", *heads):
-                raise ValueError(f"{key}: {head!r} is no head; there are: ensemble, {', '.join(heads)}")
+            if head not in system.answering:
+                raise ValueError(f"{key}: {head!r} is no head; there are: {', '.join(system.answering)}")
         for key in ("num_keypoints", "max_frames"):
             needed, given = getattr(self.network, key, None), getattr(self.inputs, key, None)
             if needed is not None and given is not None and (given > needed if key == "max_frames" else given != needed):
@@ -159,6 +180,19 @@ class Recipe(Options):
         if self.train.precision == "fp16" and not self.train.gpus_per_worker:
             raise ValueError("train.precision fp16 needs a GPU: set train.gpus_per_worker, or take bf16 or fp32")
         return self
+
+    def member(self, name: str) -> Self:
+        """The recipe of one member of the ensemble. Raises RecipeError where its changes don't fit."""
+        assert self.ensemble is not None
+        values = self.dump() | {"ensemble": None}
+        for key, value in self.ensemble.members[name].items():
+            _set(values, key, value)
+        try:
+            return type(self).model_validate(values)
+        except RecipeError as error:
+            raise RecipeError(f"ensemble.members.{name}: {error}") from None
+        except ValidationError as error:
+            raise RecipeError(f"ensemble.members.{name}: {_sentence(error.errors()[0], Recipe)}") from None
 
     def dump(self) -> dict[str, Any]:
         """The resolved recipe as plain values (JSON and YAML)."""
@@ -225,16 +259,26 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise RecipeError(f"--set {override!r}: expected KEY=VALUE, such as optim.lr=1e-3")
-    *parents, last = key.strip().split(".")
-    for parent in parents:
-        child = values.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise RecipeError(f"--set {override}: {parent!r} holds a value, not keys")
-        values = child
     try:
-        values[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from None
+    try:
+        _set(values, key.strip(), value)
+    except RecipeError as error:
+        raise RecipeError(f"--set {override}: {error}") from None
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set a dotted key. Raises RecipeError where a part of it holds a value, not keys."""
+    *parents, last = key.split(".")
+    for parent in parents:
+        if values.get(parent) is None:
+            values[parent] = {}
+        if not isinstance(values[parent], dict):
+            raise RecipeError(f"{parent!r} holds a value, not keys")
+        values = values[parent]
+    values[last] = value
 
 
 def _sentence(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:

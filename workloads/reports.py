@@ -13,8 +13,10 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from models.answering import Unanswered
+from models.classification import Classification
 from models.metrics.wer import WordErrors
-from models.recognition import RecognisedGloss, Recognition, Unanswered
+from models.recognition import RecognisedGloss, Recognition
 from workloads.file_scoring.figures import interval_text, length_name
 from workloads.scoring import ClipScore, Evaluation
 
@@ -132,10 +134,12 @@ def draw_wer(path: Path, evaluation: Evaluation) -> None:
     plt.close(figure)
 
 
-def outcome_record(outcome: Recognition | Unanswered) -> dict[str, Any]:
+def outcome_record(outcome: Recognition | Classification | Unanswered) -> dict[str, Any]:
     """What was recognised in one clip as plain values, or the error."""
     if isinstance(outcome, Unanswered):
         return {"name": outcome.name, "error": outcome.reason}
+    if isinstance(outcome, Classification):
+        return _sign_record(outcome)
     return {
         "name": outcome.name,
         "head": outcome.head,
@@ -160,7 +164,7 @@ def _gloss_record(entry: RecognisedGloss) -> dict[str, Any]:
     }
 
 
-def outcome_tables(outcomes: Sequence[Recognition | Unanswered]) -> Iterator[RenderableType]:
+def outcome_tables(outcomes: Sequence[Recognition | Classification | Unanswered]) -> Iterator[RenderableType]:
     """Glosses with times and confidence, one clip below the other; then the clips that could not be recognised, a line each."""
     recognised = [outcome for outcome in outcomes if isinstance(outcome, Recognition)]
     if recognised:
@@ -173,9 +177,39 @@ def outcome_tables(outcomes: Sequence[Recognition | Unanswered]) -> Iterator[Ren
                 table.add_row(escape(outcome.name) if number == 0 else "", *row)
             table.add_section()
         yield table
+    signs = [outcome for outcome in outcomes if isinstance(outcome, Classification)]
+    if signs:
+        yield _sign_table(signs)
     for failed in (outcome for outcome in outcomes if isinstance(outcome, Unanswered)):
         named = failed.reason if failed.reason.startswith(failed.name) else f"{failed.name}: {failed.reason}"
         yield f"[red]error:[/red] {escape(named)}"
+
+
+def _sign_record(outcome: Classification) -> dict[str, Any]:
+    return {
+        "name": outcome.name,
+        "head": outcome.head,
+        "label": outcome.answer.label,
+        "candidates": [{"label": sign.label, "probability": round(sign.probability, 4)} for sign in outcome.answer.candidates],
+        "confidence": round(outcome.confidence, 4),
+        "low_confidence": outcome.low_confidence,
+        "num_frames": outcome.num_frames,
+        "fps": outcome.fps,
+    }
+
+
+def _sign_table(outcomes: Sequence[Classification]) -> Table:
+    """A row a clip: the likeliest sign, and the next ones with their probabilities."""
+    table = Table("clip", "sign", box=SIMPLE_HEAD)
+    table.columns[0].overflow = "fold"
+    table.add_column("confidence", justify="right", no_wrap=True)
+    table.add_column("then")
+    for outcome in outcomes:
+        first, *others = outcome.answer.candidates
+        then = ", ".join(f"{sign.label} {sign.probability:.2f}" for sign in others[:3])
+        mark = " [yellow](low)[/yellow]" if outcome.low_confidence else ""
+        table.add_row(escape(outcome.name), escape(first.label), f"{first.probability:.2f}{mark}", escape(then))
+    return table
 
 
 def _recognition_rows(outcome: Recognition) -> list[tuple[str, ...]]:

@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models.answering import Unanswered
 from models.bundle_record import CorpusCard
+from models.classification import Classification
 from models.decoding.options import DecodingOptions
 from models.errors import CorpusError
 from models.metrics.cleanup import clean
 from models.metrics.significance import Interval, bootstrap, wer_rate, wer_statistics
 from models.metrics.wer import WordErrors, confused_pairs, errors_by_group, errors_by_length, errors_by_sentence
-from models.recognition import Recognition, Unanswered
+from models.recognition import Recognition
 from models.vocabulary import Vocabulary
 from workloads.file_scoring.figures import counts
 
@@ -23,11 +25,12 @@ NO_SIGNER = "(not stated)"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One clip of a split: its annotation (None: it has none) and what became of it."""
+    """One clip of a split: its annotation, glosses or a label (None: it has none), and what became of it."""
 
     signer: str
     glosses: tuple[str, ...] | None
-    outcome: Recognition | Unanswered
+    outcome: Recognition | Classification | Unanswered
+    label: str | None = None
 
     @property
     def name(self) -> str:

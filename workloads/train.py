@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from workloads.recipe import load_recipe
     from workloads.training.run import BUNDLE, ended, new_run, old_run, train
+    from workloads.training.tasks import TITLES
 
     if options.print_recipe:
         recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
@@ -51,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     if result.bundle is None:
         print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {shlex.quote(str(folder))}")
         return result.exit_code
-    scores = ", ".join(f"{head} {wer:.1f}" for head, wer in (result.dev_wer or {}).items())
-    print(f"dev WER %: {scores}\nbundle: {result.bundle.folder}")
+    scores = ", ".join(f"{head} {score:.1f}" for head, score in (result.dev_scores or {}).items())
+    print(f"dev {TITLES[result.metric]} %: {scores}\nbundle: {result.bundle.folder}")
     print(f"evaluate it: python workloads/evaluate.py --bundle {result.bundle.folder} --shards {recipe.data.shards} --split test")
     return 0
 

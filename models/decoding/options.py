@@ -5,16 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from models.decoding.decode import Method
-from models.options import Options
+from models.options import AnswerOptions
 
 
-class DecodingOptions(Options):
-    """Which head answers and how its logits become glosses; the defaults are the published ones."""
+class DecodingOptions(AnswerOptions):
+    """How gloss logits become a sentence; the defaults are the published ones."""
 
-    head: str = Field("ensemble", min_length=1, description="head whose hypothesis is the answer: ensemble, or one of the system's heads")
     beam_width: int = Field(5, gt=0)
-    method: Method = "beam"
+    method: Method = Field("beam", description="beam: TensorFlow's search (MSKA, TwoStream); prefix_beam: ctcdecode's (SlowFastSign, MSTFNet); greedy")
     merge_repeats: bool = Field(True, description="merge adjacent equal glosses once more after decoding, as the published figures do")
-    low_confidence: float = Field(
-        0.5, ge=0, le=1, description="an answer whose glosses have a lower mean confidence (none at all: 0) is marked as of low confidence"
-    )
+    cutoff_top_n: int = Field(40, gt=0, description="prefix_beam: likeliest classes tried in each step")
+    cutoff_prob: float = Field(1.0, ge=0, le=1, description="prefix_beam: below 1, fewer classes are tried, by ctcdecode's rule")

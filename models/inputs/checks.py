@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 MIN_FRAMES = 4  # the temporal stride: fewer frames leave no step
@@ -23,3 +25,10 @@ def keypoint_problem(keypoints: np.ndarray, num_points: int) -> str | None:
         first = int(np.argmin(finite.all(axis=(1, 2))))
         return f"NaN or infinite keypoints: {np.count_nonzero(~finite)} values, the first in frame {first}"
     return None
+
+
+def frame_size_problem(frame_size: tuple[int, int]) -> str | None:
+    """Why a frame size can't be: it is no width and height in pixels."""
+    if all(math.isfinite(size) and size > 0 for size in frame_size):
+        return None
+    return f"frame size unknown: {frame_size} is no width and height in pixels"

@@ -14,15 +14,14 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from models.batch import Batch
-from models.errors import RecordingError
+from models.inputs.checks import frame_size_problem, keypoint_problem
 from models.inputs.clip import Clip
-from models.options import Options
-from models.vocabulary import Vocabulary
+from models.inputs.inputs import Inputs
 
 MULTIPLE = 4  # clip lengths are multiples of the temporal stride
 
 
-class KeypointInputs(Options):
+class KeypointInputs(Inputs):
     """How clips of keypoints become batches; the defaults are MSKA's published values."""
 
     max_frames: int = Field(400, ge=MULTIPLE, description="longest clip after frame selection")
@@ -39,20 +38,31 @@ class KeypointInputs(Options):
             raise ValueError(f"shortest ({self.shortest}) is above longest ({self.longest})")
         return self
 
+    def problem(self, clip: Clip) -> str | None:
+        return frame_size_problem(clip.frame_size) or keypoint_problem(clip.keypoints, self.num_keypoints)
 
-def evaluation_frames(num_frames: int, max_frames: int = 400) -> np.ndarray:
-    """Indices of all frames, or of the central `max_frames`; cut at the end to a multiple of 4."""
-    length = min(num_frames, max_frames)
-    start = (num_frames - length) // 2
-    return np.arange(start, start + length // MULTIPLE * MULTIPLE)
+    def training_length(self, num_frames: int, generator: np.random.Generator) -> int:
+        """A random length between `shortest` and `longest` of the clip's own, at most max_frames, rounded up to a multiple of 4."""
+        low = min(int(self.shortest * num_frames), self.max_frames)
+        high = min(self.max_frames, int(self.longest * num_frames))
+        length = int(generator.integers(low, high + 1))
+        return min(-(-max(length, 1) // MULTIPLE) * MULTIPLE, self.max_frames // MULTIPLE * MULTIPLE)
 
+    def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:
+        """Batch of clips resampled in time to `lengths` and rotated."""
+        frames = [training_frames(len(clip.keypoints), length, generator) for clip, length in zip(clips, lengths, strict=True)]
+        return _assemble(clips, frames, _rotations(len(clips), self, generator))
 
-def training_length(num_frames: int, options: KeypointInputs, generator: np.random.Generator) -> int:
-    """A random length between `shortest` and `longest` of the clip's own, at most max_frames, rounded up to a multiple of 4."""
-    low = min(int(options.shortest * num_frames), options.max_frames)
-    high = min(options.max_frames, int(options.longest * num_frames))
-    length = int(generator.integers(low, high + 1))
-    return min(-(-max(length, 1) // MULTIPLE) * MULTIPLE, options.max_frames // MULTIPLE * MULTIPLE)
+    def evaluation_batch(self, clips: Sequence[Clip]) -> Batch:
+        for clip in clips:
+            self.check(clip)
+        return _assemble(clips, [self.evaluation_frames(len(clip.keypoints)) for clip in clips], np.zeros(len(clips)))
+
+    def evaluation_frames(self, num_frames: int) -> np.ndarray:
+        """Indices of all frames, or of the central `max_frames`; cut at the end to a multiple of 4."""
+        length = min(num_frames, self.max_frames)
+        start = (num_frames - length) // 2
+        return np.arange(start, start + length // MULTIPLE * MULTIPLE)
 
 
 def training_frames(num_frames: int, length: int, generator: np.random.Generator) -> np.ndarray:
@@ -63,32 +73,6 @@ def training_frames(num_frames: int, length: int, generator: np.random.Generator
     return np.sort(np.concatenate([np.arange(num_frames), repeats]))
 
 
-def evaluation_batch(clips: Sequence[Clip], options: KeypointInputs, vocabulary: Vocabulary | None = None) -> Batch:
-    """Batch of clips as they are. Raises RecordingError for a clip that is too short or has another number of keypoints."""
-    for clip in clips:
-        check_clip(clip, options)
-    frames = [evaluation_frames(len(clip.keypoints), options.max_frames) for clip in clips]
-    return _assemble(clips, frames, vocabulary, np.zeros(len(clips)))
-
-
-def training_batch(clips: Sequence[Clip], lengths: Sequence[int], options: KeypointInputs, vocabulary: Vocabulary, generator: np.random.Generator) -> Batch:
-    """Batch of clips resampled in time to `lengths` (from `training_length`) and rotated, with draws from `generator`."""
-    frames = [training_frames(len(clip.keypoints), length, generator) for clip, length in zip(clips, lengths, strict=True)]
-    return _assemble(clips, frames, vocabulary, _rotations(len(clips), options, generator))
-
-
-def check_clip(clip: Clip, options: KeypointInputs) -> None:
-    """Raises RecordingError for a clip that these inputs can't take."""
-    if clip.keypoints.ndim != 3 or clip.keypoints.shape[1:] != (options.num_keypoints, 3):
-        raise RecordingError(
-            f"{clip.name}: keypoints {tuple(clip.keypoints.shape)}, expected (frames, {options.num_keypoints}, 3): use the network's own layout"
-        )
-    if len(clip.keypoints) < MULTIPLE:
-        raise RecordingError(f"{clip.name}: {len(clip.keypoints)} frames are fewer than {MULTIPLE}, one step of the network: record a longer clip")
-    if not np.isfinite(clip.keypoints).all():
-        raise RecordingError(f"{clip.name}: keypoints with NaN or infinite values: repair them or leave the clip out")
-
-
 def _rotations(count: int, options: KeypointInputs, generator: np.random.Generator) -> np.ndarray:
     draws = count if options.rotate_each_clip else 1
     limit = math.radians(options.rotation_degrees)
@@ -97,31 +81,19 @@ def _rotations(count: int, options: KeypointInputs, generator: np.random.Generat
     return np.broadcast_to(np.where(applied, angles, 0.0), (count,))
 
 
-def _assemble(clips: Sequence[Clip], frames: Sequence[np.ndarray], vocabulary: Vocabulary | None, rotations: np.ndarray) -> Batch:
+def _assemble(clips: Sequence[Clip], frames: Sequence[np.ndarray], rotations: np.ndarray) -> Batch:
     longest = max(len(indices) for indices in frames)
     keypoints = np.empty((len(clips), longest, *clips[0].keypoints.shape[1:]), dtype=np.float32)
     for row, clip, indices in zip(keypoints, clips, frames, strict=True):
         np.take(clip.keypoints, indices, axis=0, out=row[: len(indices)], mode="clip")
         row[len(indices) :] = row[len(indices) - 1]
-    targets, target_lengths = label_tensors(clips, vocabulary) if vocabulary is not None else (None, None)
     return Batch(
         names=tuple(clip.name for clip in clips),
         keypoints=torch.from_numpy(keypoints),
         frame_sizes=torch.tensor([clip.frame_size for clip in clips], dtype=torch.float32),
         lengths=torch.tensor([len(indices) for indices in frames]),
         rotations=torch.tensor(rotations, dtype=torch.float32),
-        targets=targets,
-        target_lengths=target_lengths,
     )
-
-
-def label_tensors(clips: Sequence[Clip], vocabulary: Vocabulary) -> tuple[Tensor, Tensor]:
-    """Gloss ids (B, L), padded with the vocabulary's pad id, and their counts (B,); an unknown gloss is `<unk>`."""
-    rows = [vocabulary.encode(clip.glosses or ()) for clip in clips]
-    targets = torch.full((len(rows), max(1, *(len(row) for row in rows))), vocabulary.pad_id)
-    for target, row in zip(targets, rows, strict=True):
-        target[: len(row)] = torch.tensor(row, dtype=torch.long)
-    return targets, torch.tensor([len(row) for row in rows])
 
 
 def normalised(batch: Batch) -> Tensor:

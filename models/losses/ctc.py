@@ -39,13 +39,6 @@ def distillation_losses(heads: Heads, *, padding: bool = True) -> dict[str, Tens
     return {f"distil_{name}": (value if weight is None else value * weight).sum() / B for name, value in divergence.items()}
 
 
-def too_long_targets(lengths_B: Tensor, targets_BL: Tensor, target_lengths_B: Tensor) -> Tensor:
-    """Which clips (B,) can't align with their glosses: CTC needs a step per gloss and one more between equal neighbours."""
-    inside = valid_steps(target_lengths_B, targets_BL.shape[1])
-    repeats = ((targets_BL[:, 1:] == targets_BL[:, :-1]) & inside[:, 1:]).sum(1)
-    return target_lengths_B + repeats > lengths_B
-
-
 def _single(logits: Tensor) -> Tensor:
     """Logits of autocast in single precision; others as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

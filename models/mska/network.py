@@ -13,7 +13,6 @@ from models.mska.config import MskaOptions
 from models.mska.layers import Block, Frames, Norm, PointwiseConv, padded_joints
 
 HEADS = ("left", "right", "fuse", "body")
-ENSEMBLE = "ensemble"
 
 
 class Stream(nn.Module):

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from models.batch import Batch
-from models.losses.ctc import recognition_losses
 from models.systems import SYSTEMS
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench, Span, Watcher, now, train_watched
@@ -30,16 +29,13 @@ class BareLoop:
     """The recipe's network and optimiser without anything around them."""
 
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
-        self.weights, self.distillation, self.distil_padding = recipe.losses.weights, recipe.losses.distillation, recipe.losses.distil_padding
+        self.weights, self.loss = recipe.losses.weights, SYSTEMS[recipe.system].make_loss(recipe.losses, ())
         self.network = SYSTEMS[recipe.system].build(recipe.network, num_classes).train()
         self.optimizer = make_optimizer(recipe.optim, self.network.parameters())
 
     def step(self, batch: Batch) -> None:
-        assert batch.targets is not None
-        assert batch.target_lengths is not None
         self.optimizer.zero_grad(set_to_none=True)
-        heads = self.network(batch)
-        terms = recognition_losses(heads, batch.targets, batch.target_lengths, distillation=self.distillation, distil_padding=self.distil_padding)
+        terms = self.loss(self.network(batch), batch)
         torch.stack([self.weights.get(name, 1.0) * value for name, value in terms.items()]).sum().backward()
         self.optimizer.step()
 
@@ -78,7 +74,7 @@ class Rounds(Watcher):
 
 def interleave(recipe: Recipe, setting: Setting, session: Session) -> dict[str, list[float]]:
     """The measurement in the worker."""
-    rounds = Rounds(BareLoop(recipe, len(setting.vocabulary)))
+    rounds = Rounds(BareLoop(recipe, len(setting.task.classes)))
     train_watched(recipe, setting, session, rounds, window=WINDOW)
     return rounds.record()
 

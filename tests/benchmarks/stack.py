@@ -84,8 +84,7 @@ class _Worker:
 
 def _in_process(measurement: Measurement, recipe: Recipe, folder: Path) -> Any:
     shards = ShardSet.open(Path(recipe.data.shards))
-    references = {row.name: row.glosses for row in shards.index(recipe.data.dev_split) if row.glosses}
-    setting = Setting(folder=folder, corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=references)
+    setting = Setting(folder=folder, task=run.task_of(recipe, shards))
     with single_process_group():
         return measurement(recipe, setting, LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split))
 

@@ -50,7 +50,7 @@ def save_tiny_bundle(folder: Path, network: Mska | None = None, **changes: Any) 
         "options": OPTIONS,
         "inputs": KeypointInputs(),
         "state_dict": (network or tiny_network()).state_dict(),
-        "vocabulary": VOCABULARY,
+        "classes": VOCABULARY,
         "decoding": DecodingOptions(),
         "corpus": CorpusCard(name="synthetic", licence="generated: free to use"),
         "metrics": {"dev": {"wer": {"ensemble": 12.5, "fuse": float("nan")}}},

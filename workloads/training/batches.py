@@ -15,8 +15,8 @@ import numpy as np
 
 from models.batch import Batch
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs, check_clip, training_batch, training_length
-from models.vocabulary import Vocabulary
+from models.inputs.inputs import Inputs
+from workloads.training.tasks import Task
 
 T = TypeVar("T")
 ORDER, BUCKETS, FRAMES, DROPOUT = 1, 2, 3, 4  # what a generator is for
@@ -50,8 +50,8 @@ class EpochBatches:
     """
 
     source: ClipSource
-    inputs: KeypointInputs
-    vocabulary: Vocabulary
+    inputs: Inputs
+    task: Task
     batch_size: int
     pool_size: int
     bucket_batches: int
@@ -70,7 +70,8 @@ class EpochBatches:
         for pool_number, pool in enumerate(self._pools()):
             for clips, lengths in self._pool_batches(pool, epoch, pool_number):
                 if number >= skip:
-                    yield training_batch(clips, lengths, self.inputs, self.vocabulary, generator(self.seed, FRAMES, epoch, self.rank, number))
+                    batch = self.inputs.training_batch(clips, lengths, generator(self.seed, FRAMES, epoch, self.rank, number))
+                    yield self.task.with_targets(batch, clips)
                 number += 1
 
     def _pools(self) -> Iterable[Sequence[Clip]]:
@@ -84,13 +85,13 @@ class EpochBatches:
 
     def _checked(self) -> Iterator[Clip]:
         for clip in self.source:
-            check_clip(clip, self.inputs)
+            self.inputs.check(clip)
             yield clip
 
     def _pool_batches(self, pool: Sequence[Clip], epoch: int, pool_number: int) -> Iterator[tuple[list[Clip], list[int]]]:
         draw = generator(self.seed, ORDER, epoch, pool_number, self.rank)
         order = [int(index) for index in draw.permutation(len(pool))][: len(pool) // self.batch_size * self.batch_size]
-        lengths = {index: training_length(pool[index].num_frames, self.inputs, draw) for index in order}
+        lengths = {index: self.inputs.training_length(pool[index].num_frames, draw) for index in order}
         batches: list[list[int]] = []
         for bucket in batched(order, self.batch_size * self.bucket_batches):
             in_order = sorted(bucket, key=lambda index: lengths[index]) if self.bucket_batches > 1 else bucket

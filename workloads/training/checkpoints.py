@@ -42,7 +42,8 @@ PREDICTIONS = "dev_predictions.jsonl"
 class Position:
     """Where a run stands: optimiser steps taken, the epoch and the batches of it that are done.
 
-    wer: dev WER in percent of the head that chooses, None where this checkpoint was not validated; scores: of every head.
+    error: what chooses the best, in percent: dev WER, or 100 − top-1; None where this checkpoint was not validated.
+    scores: of every head, by the task's metric.
     """
 
     step: int
@@ -50,7 +51,7 @@ class Position:
     batches_done: int
     world_size: int
     zero_stage: int
-    wer: float | None = None
+    error: float | None = None
     scores: dict[str, float] = field(default_factory=dict)
 
 
@@ -157,7 +158,7 @@ def _first_problem(problem: str | None) -> str | None:
 def prune(folder: Path, *, keep: int) -> None:
     """Remove checkpoints beyond `keep`, and those that a kill left unfinished.
 
-    The two newest stay (should the last one be damaged, the one before takes its place) and the best by dev WER, then the newer ones.
+    The two newest stay (should the last one be damaged, the one before takes its place) and the best on dev, then the newer ones.
     """
     whole = [path for path in checkpoints(folder) if gap(path) is None]
     best = min(_validated(whole), key=_rank_of, default=None)
@@ -225,19 +226,19 @@ def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def best_checkpoint(folder: Path) -> tuple[Path, Position] | None:
-    """The intact validated checkpoint of lowest dev WER (the latest among equals), or None."""
+    """The intact validated checkpoint of the lowest error on dev (the latest among equals), or None."""
     ranked = sorted(_validated(path for path in checkpoints(folder) if gap(path) is None), key=_rank_of)
     return next((entry for entry in ranked if damage(entry[0]) is None), None)
 
 
 def _validated(paths: Iterable[Path]) -> list[tuple[Path, Position]]:
     scored = [(path, read_position(path)) for path in paths]
-    return [(path, position) for path, position in scored if position.wer is not None]
+    return [(path, position) for path, position in scored if position.error is not None]
 
 
 def _rank_of(entry: tuple[Path, Position]) -> tuple[float, int]:
-    assert entry[1].wer is not None
-    return entry[1].wer, -entry[1].step
+    assert entry[1].error is not None
+    return entry[1].error, -entry[1].step
 
 
 def _describe(path: Path) -> list[int | str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -18,11 +17,7 @@ from cluster.deepspeed_engine import Precision as DeepSpeedPrecision
 from cluster.deepspeed_engine import deepspeed_config, gradient_norm, initialize
 from models.batch import Batch
 from models.errors import CheckpointError, ShardError, SignrayError, TrainingError
-from models.inputs.keypoints import KeypointInputs
-from models.losses.ctc import recognition_losses
-from models.metrics.cleanup import rules_of
 from models.systems import SYSTEMS
-from models.vocabulary import Vocabulary
 from workloads.recipe import Precision, Recipe
 from workloads.training.batches import DROPOUT, EpochBatches, generator
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, TAG, Position, checkpoint_name, newest_intact, prune, read_position, write_checkpoint
@@ -30,7 +25,8 @@ from workloads.training.events import EVENTS, EventLog, read_events
 from workloads.training.faults import check_shared_folder, gather, read_fault, some, write_fault
 from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
 from workloads.training.session import Session
-from workloads.training.validation import Validation, complaints, merge, recognise, same_statistics, score
+from workloads.training.tasks import Task, Validation, prediction_lines
+from workloads.training.validation import merge, recognise, same_statistics
 
 STOP_FILE = "stop"
 # Weights stay in fp32: batch norm's statistics need it.
@@ -39,12 +35,10 @@ AUTOCAST: dict[Precision, DeepSpeedPrecision] = {"fp32": "fp32", "bf16": "bf16-a
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a worker is given beside the recipe. folder: the run's folder; references: glosses of every dev clip."""
+    """What a worker is given beside the recipe. folder: the run's folder."""
 
     folder: Path
-    corpus: str
-    vocabulary: Vocabulary
-    references: dict[str, tuple[str, ...]]
+    task: Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +86,13 @@ class Training:
         recipe, session = self.recipe, self.session
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
-        assert isinstance(recipe.inputs, KeypointInputs)
-        self.inputs, self.system = recipe.inputs, SYSTEMS[recipe.system]
+        self.inputs, self.system, self.task = recipe.inputs, SYSTEMS[recipe.system], self.setting.task
+        self.loss = self.system.make_loss(recipe.losses, self.task.class_counts)
         self.log = EventLog(self.setting.folder / EVENTS if session.rank == 0 else None)
         self.batches = EpochBatches(
             source=session.training_clips(),
             inputs=recipe.inputs,
-            vocabulary=self.setting.vocabulary,
+            task=self.task,
             batch_size=recipe.train.batch_size,
             pool_size=recipe.data.shuffle_pool,
             bucket_batches=recipe.data.bucket_batches,
@@ -130,7 +124,7 @@ class Training:
     def _start_engine(self) -> None:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        network = self.system.build(recipe.network, len(self.setting.vocabulary)).to(self.session.device)
+        network = self.system.build(recipe.network, len(self.task.classes)).to(self.session.device)
         self.optimizer = make_optimizer(recipe.optim, network.parameters())
         config = deepspeed_config(
             stage=recipe.train.zero_stage,
@@ -178,10 +172,12 @@ class Training:
         accumulation = self.recipe.optim.accumulation
         batches = self.batches.epoch(epoch, skip=self.position.batches_done)
         self.network.train()  # once: it walks all modules, 1.5 ms
+        if self.system.begin_epoch:
+            self.system.begin_epoch(self.network, epoch)
         while self.position.batches_done < self.steps_per_epoch * accumulation:
             stop = self._step(batches)
             done = self.position.batches_done + accumulation
-            self.position = replace(self.position, step=self.position.step + 1, batches_done=done, wer=None, scores={})
+            self.position = replace(self.position, step=self.position.step + 1, batches_done=done, error=None, scores={})
             if stop:
                 self.log.write("message", text=f"asked to stop: step {self.position.step} is the last")
                 self._checkpoint()
@@ -221,12 +217,9 @@ class Training:
         return batch
 
     def _forward_backward(self, batch: Batch) -> dict[str, Tensor]:
-        options = self.recipe.losses
-        assert batch.targets is not None
-        assert batch.target_lengths is not None
-        heads = self.engine(batch)
-        terms = recognition_losses(heads, batch.targets, batch.target_lengths, distillation=options.distillation, distil_padding=options.distil_padding)
-        total = torch.stack([options.weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+        weights = self.recipe.losses.weights
+        terms = self.loss(self.engine(batch), batch)
+        total = torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
         self.engine.backward(total)
         self.engine.step()
         return {"loss": total.detach(), **{name: value.detach() for name, value in terms.items()}}
@@ -259,13 +252,14 @@ class Training:
         self.position = replace(self.position, epoch=epoch + 1, batches_done=0)
         if (epoch + 1) % self.recipe.validation.every_epochs == 0 or last:
             validation, predictions = self._validate(epoch)
-            chosen = validation.scores[self.recipe.validation.select_by]
-            self.position = replace(self.position, wer=chosen, scores=validation.scores)
+            chosen, metric = self.recipe.validation.select_by, validation.metric
+            self.position = replace(self.position, error=validation.error(chosen), scores=dict(validation.scores))
             self._checkpoint({PREDICTIONS: predictions})
-            self.session.report({"step": float(self.position.step), "wer": chosen, **{f"wer_{head}": wer for head, wer in validation.scores.items()}})
+            scores = {f"{metric}_{head}": score for head, score in validation.scores.items()}
+            self.session.report({"step": float(self.position.step), metric: validation.scores[chosen], **scores})
 
     def _validate(self, epoch: int) -> tuple[Validation, str]:
-        """Word errors on dev, and what was recognised (a line of JSON per clip)."""
+        """Scores on dev, and what was recognised (a line of JSON per clip)."""
         began, options = time.perf_counter(), self.recipe.validation
         same_statistics(self.network)
         answers = recognise(
@@ -273,20 +267,25 @@ class Training:
             self.dev_clips,
             self.system,
             self.inputs,
-            self.setting.vocabulary,
+            self.task,
             batch_size=options.batch_size,
-            beam_width=options.beam_width,
             device=self.session.device,
         )
         answers = merge(gather(answers))
-        validation = score(answers, self.setting.references, rules=rules_of(self.setting.corpus), lower_cased=self.setting.vocabulary.lower_case)
+        validation = self.task.score(answers)
         self.log.write(
-            "validation", step=self.position.step, epoch=epoch, scores=validation.scores, clips=validation.num_clips, seconds=time.perf_counter() - began
+            "validation",
+            step=self.position.step,
+            epoch=epoch,
+            metric=validation.metric,
+            scores=dict(validation.scores),
+            clips=validation.num_clips,
+            seconds=time.perf_counter() - began,
         )
         if epoch + 1 > options.warmup_epochs:
-            for text in complaints(validation, options.select_by):
+            for text in self.task.complaints(validation, options.select_by):
                 self.log.write("message", text=f"epoch {epoch + 1}: {text}")
-        return validation, "".join(json.dumps({"name": name, **answers[name]}, ensure_ascii=False) + "\n" for name in sorted(answers))
+        return validation, prediction_lines(answers)
 
     def _checkpoint(self, documents: dict[str, str] | None = None) -> None:
         """Write a checkpoint; a full disk costs this one, not the run."""
@@ -298,7 +297,7 @@ class Training:
         elif rank == 0:
             with suppress(OSError, CheckpointError):  # what can't be removed now is looked at again after the next one
                 prune(folder, keep=self.recipe.train.keep_checkpoints)
-            self.log.write("checkpoint", step=position.step, name=name, wer=position.wer)
+            self.log.write("checkpoint", step=position.step, name=name, error=position.error)
 
 
 def _finite(value: float) -> bool:

@@ -20,7 +20,9 @@ def make_optimizer(options: OptimOptions, parameters: Iterable[nn.Parameter]) ->
         case "adamw":
             return torch.optim.AdamW(parameters, lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay, fused=True)
         case "sgd":
-            return torch.optim.SGD(parameters, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay, fused=True)
+            return torch.optim.SGD(
+                parameters, lr=options.lr, momentum=options.momentum, nesterov=options.nesterov, weight_decay=options.weight_decay, fused=True
+            )
 
 
 def learning_rate(options: OptimOptions, *, step: int, steps_per_epoch: int, epochs: int) -> float:
@@ -28,12 +30,18 @@ def learning_rate(options: OptimOptions, *, step: int, steps_per_epoch: int, epo
 
     cosine: constant within an epoch and stepped before it, so epoch e runs at lr·(1 + cos(π(e+1)/T))/2 and the last one at 0 (mska.md,
     section 7). one_cycle: rises linearly over the share `warmup` of all steps, then falls along a cosine to 0.
+    steps: constant within an epoch; rises linearly over `warmup_epochs`, then falls by `decay` at each of `milestones` (dsta_slr.md, section 5).
     """
     if options.schedule == "constant":
         return options.lr
     if options.schedule == "cosine":
         period = options.cosine_epochs or epochs
         return options.lr * (1 + math.cos(math.pi * (step // steps_per_epoch + 1) / period)) / 2
+    if options.schedule == "steps":
+        epoch = step // steps_per_epoch
+        if epoch < options.warmup_epochs:
+            return options.lr * (epoch + 1) / options.warmup_epochs
+        return options.lr * options.decay ** sum(epoch >= milestone for milestone in options.milestones)
     total = steps_per_epoch * epochs
     rising = max(1, round(options.warmup * total))
     if step < rising:

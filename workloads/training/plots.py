@@ -1,4 +1,4 @@
-"""Plots of a run as PNG files: loss terms, WER on dev, clip lengths."""
+"""Plots of a run as PNG files: loss terms, scores on dev, clip lengths."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from workloads.training.events import Event
+from workloads.training.tasks import TITLES
 
 SIZE = (8.0, 4.5)
 
 
 def draw_plots(folder: Path, events: Sequence[Event], *, train_frames: Sequence[int], dev_frames: Sequence[int]) -> list[Path]:
-    """Write `losses.png`, `wer.png` and `lengths.png` into `folder`; what there is nothing to show for is left out."""
+    """Write `losses.png`, `wer.png` (or `top1.png`) and `lengths.png` into `folder`; what there is nothing to show for is left out."""
     folder.mkdir(parents=True, exist_ok=True)
     steps = sorted((event for event in events if event["kind"] == "step"), key=lambda event: event["step"])
     validations = sorted((event for event in events if event["kind"] == "validation"), key=lambda event: event["step"])
@@ -27,7 +28,7 @@ def draw_plots(folder: Path, events: Sequence[Event], *, train_frames: Sequence[
     if steps:
         drawn.append(_draw(folder / "losses.png", lambda axes: _losses(axes, steps)))
     if validations:
-        drawn.append(_draw(folder / "wer.png", lambda axes: _wer(axes, validations)))
+        drawn.append(_draw(folder / f"{validations[0]['metric']}.png", lambda axes: _scores(axes, validations)))
     drawn.append(_draw(folder / "lengths.png", lambda axes: _lengths(axes, train_frames, dev_frames)))
     return drawn
 
@@ -53,12 +54,13 @@ def _losses(axes: Axes, steps: Sequence[Event]) -> None:
     axes.legend(ncols=2, frameon=False, fontsize=8)
 
 
-def _wer(axes: Axes, validations: Sequence[Event]) -> None:
+def _scores(axes: Axes, validations: Sequence[Event]) -> None:
     epochs = [event["epoch"] + 1 for event in validations]
     for head in validations[0]["scores"]:
         emphasis = {"linewidth": 2.4, "color": "black"} if head == "ensemble" else {"linewidth": 1.3}
         axes.plot(epochs, [event["scores"][head] for event in validations], label=head, marker="." if len(epochs) < 40 else None, **emphasis)
-    axes.set(xlabel="epoch", ylabel="WER, %", title="WER on dev, by head")
+    title = TITLES[validations[0]["metric"]]
+    axes.set(xlabel="epoch", ylabel=f"{title}, %", title=f"{title} on dev, by head")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, fontsize=8)
 

@@ -7,6 +7,7 @@ from rich.live import Live
 from rich.text import Text
 
 from workloads.training.events import Event
+from workloads.training.tasks import TITLES
 
 
 class Progress:
@@ -32,8 +33,9 @@ class Progress:
             case "step":
                 self._step(event)
             case "validation":
-                scores = "  ".join(f"{head} {wer:.1f}" for head, wer in event["scores"].items())
-                self._say(f"epoch {event['epoch'] + 1}/{self._epochs}  step {event['step']}  dev WER %  {scores}  ({event['seconds']:.1f} s)")
+                scores = "  ".join(f"{head} {score:.1f}" for head, score in event["scores"].items())
+                title = TITLES[event["metric"]]
+                self._say(f"epoch {event['epoch'] + 1}/{self._epochs}  step {event['step']}  dev {title} %  {scores}  ({event['seconds']:.1f} s)")
             case "message":
                 self._say(event["text"])
 

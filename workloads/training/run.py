@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from cluster.spool import Spool, exclusive
 from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
 from models.bundle import Bundle, save_bundle
 from models.errors import RecipeError, TrainingError
+from models.systems import SYSTEMS
 from workloads.bundles import corpus_card
 from workloads.part_runners import in_this_process
 from workloads.preprocess import PreprocessOptions, preprocess
@@ -30,6 +32,7 @@ from workloads.training.faults import clear_fault, some
 from workloads.training.loop import STOP_FILE, Outcome, Setting
 from workloads.training.plots import draw_plots
 from workloads.training.progress import Progress
+from workloads.training.tasks import Metric, SentenceTask, SignTask, Task
 from workloads.training.workers import ray_cluster, train_in_process, train_on_ray
 from workloads.validation import steps_needed
 
@@ -42,13 +45,14 @@ RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_c
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run left. bundle is None where it was stopped before its end; seconds: of the training alone."""
+    """What a run left. bundle is None where it was stopped before its end; dev_scores: of each head in percent, by the metric; seconds: of training."""
 
     folder: Path
     outcome: Outcome
     exit_code: int
     bundle: Bundle | None = None
-    dev_wer: dict[str, float] | None = None
+    metric: Metric = "wer"
+    dev_scores: dict[str, float] | None = None
     seconds: float = 0.0
     version: int | None = None
 
@@ -167,12 +171,12 @@ def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
         )
     index = shards.index(recipe.data.train_split)
     shards.files(recipe.data.dev_split)
-    unlabelled = [row.name for row in index if not row.glosses]
+    isolated = SYSTEMS[recipe.system].task == "islr"
+    unlabelled = [row.name for row in index if not (row.label if isolated else row.glosses)]
     if unlabelled:
-        raise TrainingError(
-            f"{len(unlabelled)} training clips have no glosses: {some(unlabelled)}: {recipe.system} learns from gloss sentences; leave them out"
-        )
-    return _too_long(recipe, shards, index)
+        what, source = ("label", "labelled signs") if isolated else ("glosses", "gloss sentences")
+        raise TrainingError(f"{len(unlabelled)} training clips have no {what}: {some(unlabelled)}: {recipe.system} learns from {source}; leave them out")
+    return [] if isolated else _too_long(recipe, shards, index)
 
 
 def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
@@ -194,7 +198,7 @@ def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> li
 
 def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker) -> tuple[Outcome, int]:
     """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come."""
-    setting = _setting(recipe, folder, shards)
+    setting = Setting(folder=folder, task=task_of(recipe, shards))
     with Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps) as progress:
         follower = EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder)))
         if recipe.train.num_workers == 0:
@@ -204,11 +208,22 @@ def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracke
             return train_on_ray(recipe, setting, shards), stop.exit_code
 
 
-def _setting(recipe: Recipe, folder: Path, shards: ShardSet) -> Setting:
-    references = {row.name: row.glosses for row in shards.index(recipe.data.dev_split) if row.glosses}
+def task_of(recipe: Recipe, shards: ShardSet) -> Task:
+    """What the run is about. Raises TrainingError where no dev clip is annotated: there is nothing to validate on."""
+    rows = shards.index(recipe.data.dev_split)
+    if SYSTEMS[recipe.system].task == "slr":
+        sentences = {row.name: row.glosses for row in rows if row.glosses}
+        _need_references(sentences, recipe, "glosses")
+        return SentenceTask(corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=sentences, beam_width=recipe.validation.beam_width)
+    labels = {row.name: row.label for row in rows if row.label}
+    _need_references(labels, recipe, "a label")
+    clips = Counter(row.label for row in shards.index(recipe.data.train_split))
+    return SignTask(classes=shards.classes, references=labels, class_counts=tuple(clips[label] for label in shards.classes.labels))
+
+
+def _need_references(references: Mapping[str, object], recipe: Recipe, what: str) -> None:
     if not references:
-        raise TrainingError(f"no clip of {recipe.data.dev_split} has glosses: nothing to validate on; choose another data.dev_split")
-    return Setting(folder=folder, corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=references)
+        raise TrainingError(f"no clip of {recipe.data.dev_split} has {what}: nothing to validate on; choose another data.dev_split")
 
 
 def steps_in_all(recipe: Recipe, shards: ShardSet) -> int:
@@ -235,7 +250,7 @@ class MetricsListener:
             rates: dict[str, float] = {key: event[key] for key in RATES if key in event}
             self._tracker.log_metrics({**{f"loss/{name}": value for name, value in event["terms"].items()}, **rates}, step=event["step"])
         elif event["kind"] == "validation":
-            self._tracker.log_metrics({f"dev_wer/{head}": value for head, value in event["scores"].items()}, step=event["step"])
+            self._tracker.log_metrics({f"dev_{event['metric']}/{head}": value for head, value in event["scores"].items()}, step=event["step"])
 
 
 def last_logged_step(folder: Path) -> int:
@@ -292,12 +307,13 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
         raise TrainingError(f"{result.folder}: no checkpoint could be written, so there is no bundle: make room and --resume the run")
     if (best[0] / PREDICTIONS).exists():
         tracker.log_artifact(best[0] / PREDICTIONS)
-    bundle = write_bundle(recipe, result.folder, shards, *best)
+    task = task_of(recipe, shards)
+    bundle = write_bundle(recipe, result.folder, shards, task, *best)
     version = tracker.register(bundle.folder, name=recipe.tracking.register_as, alias=recipe.tracking.alias) if recipe.tracking.register_as else None
     if not recipe.tracking.register_as:
         tracker.log_artifact(bundle.folder)
     (result.folder / ENDED).touch()
-    return replace(result, bundle=bundle, dev_wer=best[1].scores, version=version)
+    return replace(result, bundle=bundle, metric=task.metric, dev_scores=best[1].scores, version=version)
 
 
 def ended(folder: Path) -> bool:
@@ -305,7 +321,7 @@ def ended(folder: Path) -> bool:
     return (folder / ENDED).exists() and (folder / BUNDLE).exists()
 
 
-def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Path, position: Position) -> Bundle:
+def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, task: Task, checkpoint: Path, position: Position) -> Bundle:
     """The bundle of a checkpoint, in the run's folder."""
     names = [row.name for row in shards.index(recipe.data.dev_split)[: recipe.samples]]
     return save_bundle(
@@ -314,12 +330,12 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, checkpoint: Pat
         options=recipe.network,
         inputs=recipe.inputs,
         state_dict=read_weights(checkpoint),
-        vocabulary=shards.vocabulary,
+        classes=task.classes,
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
         metrics={
-            "dev_wer": position.scores,
-            "dev_beam_width": recipe.validation.beam_width,
+            f"dev_{task.metric}": position.scores,
+            **({"dev_beam_width": recipe.validation.beam_width} if task.metric == "wer" else {}),
             "selected_by": recipe.validation.select_by,
             "epoch": position.epoch,
             "step": position.step,

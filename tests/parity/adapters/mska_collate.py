@@ -11,7 +11,8 @@ import torch
 
 from models.batch import valid_steps
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs, evaluation_batch, evaluation_frames, normalised
+from models.inputs.keypoints import KeypointInputs, normalised
+from models.inputs.targets import with_sentences
 from models.vocabulary import Vocabulary
 from tests.parity import formula
 from tests.parity.case import Case
@@ -23,7 +24,7 @@ def run(case: Case, report: Report) -> None:
     vocabulary = _vocabulary(config["vocabulary"], lower_case="phoenix-2014t" in config["dataset"].lower() or "csl" in config["dataset"].lower())
     clips = [_clip(case, name) for name in case["inputs"]]
     options = KeypointInputs(max_frames=config["clip_len"])
-    batch = evaluation_batch(clips, options, vocabulary)
+    batch = with_sentences(options.evaluation_batch(clips), clips, vocabulary)
     steps = (batch.lengths + 1) // 2
     steps = (steps + 1) // 2
     assert batch.targets is not None
@@ -35,7 +36,7 @@ def run(case: Case, report: Report) -> None:
         **{name: _rotated(batch, name) for name in angles},
     }
     report.compare_all("expected", ours, case["expected"])
-    frames = [evaluation_frames(clip.num_frames, config["clip_len"]) for clip in clips]
+    frames = [options.evaluation_frames(clip.num_frames) for clip in clips]
     values = {
         "src_length": batch.lengths,
         "new_src_lengths": steps,

@@ -19,7 +19,7 @@ from torch import nn
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle
 from models.bundle_weights import fill_network, write_weights
 from models.errors import BundleError
-from models.inputs.keypoints import KeypointInputs, evaluation_batch
+from models.inputs.keypoints import KeypointInputs
 from models.mska.network import Mska
 from models.version import VERSION
 from models.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def test_what_is_saved_is_read_again(saved: Bundle) -> None:
 
 
 def test_the_network_answers_as_the_one_that_was_saved(saved: Bundle) -> None:
-    batch = evaluation_batch([tiny_clip(num_frames=24), tiny_clip(num_frames=12)], KeypointInputs())
+    batch = KeypointInputs().evaluation_batch([tiny_clip(num_frames=24), tiny_clip(num_frames=12)])
     state = torch.random.get_rng_state()
     network = saved.network()
     assert torch.equal(state, torch.random.get_rng_state()), "loading a bundle draws random numbers"
@@ -152,7 +152,7 @@ def newer(record: dict[str, Any]) -> None:
 
 DAMAGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (newer, f"a bundle of a newer version: format 2, written by signray 9.1; signray {VERSION} reads 1: upgrade signray"),
-    (lambda r: r.update(kind="ensemble"), "a bundle of another kind, 'ensemble'"),
+    (lambda r: r.update(kind="choir"), "a bundle of another kind, 'choir'"),
     (lambda r: r.pop("format"), "bundle.json: not the description of a bundle, it names no format"),
     (lambda r: r.update(system="mska_slt"), "the system 'mska_slt', which signray .* doesn't know; it knows mska_slr"),
     (lambda r: r["network"].update(num_subset=3), "bundle.json: unknown key 'network.num_subset', the nearest is 'num_subsets'"),
@@ -199,7 +199,7 @@ def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     larger = Vocabulary(entries=(*VOCABULARY.entries, "WIND"))
-    bundle = save_tiny_bundle(tmp_path / "vocabulary", vocabulary=larger)
+    bundle = save_tiny_bundle(tmp_path / "vocabulary", classes=larger)
     with pytest.raises(BundleError, match=r"the weights don't fit the bundle's options: heads.\w+.classifier.weight is \(8, 8\), the network has \(9, 8\)"):
         bundle.network()
     deeper = OPTIONS.model_copy(update={"blocks": (*OPTIONS.blocks, OPTIONS.blocks[1]._replace(in_channels=8, stride=1))})

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from models.answering import Unanswered
 from models.decoding.decode import decode
 from models.decoding.hypothesis import Hypothesis
 from models.decoding.options import DecodingOptions
 from models.errors import RecordingError
 from models.inputs.clip import Clip
-from models.inputs.keypoints import KeypointInputs, evaluation_batch
-from models.recognition import Recogniser, Recognition, Unanswered
+from models.inputs.keypoints import KeypointInputs
+from models.recognition import Recogniser, Recognition
 from models.systems import SYSTEMS
 from tests.unit.tiny import VOCABULARY, tiny_clip, tiny_network
 
@@ -36,7 +37,7 @@ def test_answers_are_those_of_each_head_decoded_alone(recogniser: Recogniser) ->
     clip = tiny_clip(num_frames=40)
     recognition = next(recogniser.recognise([clip]))
     with torch.no_grad():
-        heads = recogniser.network(evaluation_batch([clip], recogniser.inputs))
+        heads = recogniser.network(recogniser.inputs.evaluation_batch([clip]))
     for name, logits in SYSTEMS["mska_slr"].all_logits(heads).items():
         hypothesis = decode(logits, heads.lengths, beam_width=5)[0]
         answer = recognition.heads[name]

@@ -22,7 +22,7 @@ def published(tmp_path: Path, **changes: Any) -> Bundle:
         "system": "mska_slr",
         "options": OPTIONS,
         "inputs": KeypointInputs(),
-        "vocabulary": VOCABULARY,
+        "classes": VOCABULARY,
         "decoding": DecodingOptions(head="fuse"),
         "corpus": CorpusCard(name="phoenix2014t", cleanup="phoenix2014t", lower_case=True),
     }
@@ -45,7 +45,7 @@ def test_a_released_checkpoint_becomes_a_bundle_that_answers_as_it(checkpoint: P
 
 def test_a_checkpoint_that_does_not_fit_is_named(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="check the widths and the vocabulary"):
-        published(tmp_path, vocabulary=Vocabulary(entries=(*VOCABULARY.entries, "WIND")))
+        published(tmp_path, classes=Vocabulary(entries=(*VOCABULARY.entries, "WIND")))
     assert not (tmp_path / "bundle").exists()
     checkpoint.write_text("<html>quota exceeded</html>")
     with pytest.raises(CheckpointError, match="not a checkpoint that loads without running code"):

@@ -11,12 +11,13 @@ import pytest
 import torch
 import yaml
 
+from models.answering import Unanswered
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle
 from models.errors import BundleError, CorpusError, ShardError
 from models.inputs.keypoints import KeypointInputs
 from models.metrics.wer import word_errors
 from models.mska.published import export
-from models.recognition import HeadAnswer, RecognisedGloss, Recogniser, Recognition, Unanswered
+from models.recognition import HeadAnswer, RecognisedGloss, Recogniser, Recognition
 from models.vocabulary import Vocabulary
 from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY, save_tiny_bundle, tiny_network
 from tests.unit.workloads.tiny_shards import NUM_CLIPS, write_tiny_shards

@@ -19,6 +19,7 @@ from workloads.shards import CORPUS_FILE, ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, WEIGHTS, checkpoints
 from workloads.training.events import EVENTS, read_events
 from workloads.training.loop import Outcome, Setting
+from workloads.training.run import task_of
 from workloads.training.workers import train_in_process
 
 CORPUS = {
@@ -49,8 +50,7 @@ def tiny_recipe(shards: Path, *overrides: str, recipe: str = "mska_slr_small") -
 
 def setting_of(recipe: Recipe, folder: Path) -> Setting:
     shards = ShardSet.open(Path(recipe.data.shards))
-    references = {row.name: row.glosses for row in shards.index(recipe.data.dev_split) if row.glosses}
-    return Setting(folder=folder, corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=references)
+    return Setting(folder=folder, task=task_of(recipe, shards))
 
 
 def run_loop(recipe: Recipe, folder: Path) -> Outcome:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from models.batch import Heads
-from models.losses.ctc import ctc_loss, distillation_losses, recognition_losses, too_long_targets
+from models.losses.ctc import ctc_loss, distillation_losses, recognition_losses
 
 LENGTHS = torch.tensor([6, 4])
 TARGETS = torch.tensor([[2, 3, 3], [1, 4, 0]])
@@ -72,11 +72,3 @@ def test_terms_by_name() -> None:
     with_teacher = recognition_losses(heads(), TARGETS, TARGET_LENGTHS)
     assert list(with_teacher) == ["ctc_fuse", "ctc_body", "distil_fuse", "distil_body"]
     assert list(recognition_losses(heads(), TARGETS, TARGET_LENGTHS, distillation=False)) == ["ctc_fuse", "ctc_body"]
-
-
-@pytest.mark.parametrize(
-    ("steps", "targets", "count", "too_long"),
-    [(3, [1, 2, 3], 3, False), (2, [1, 2, 3], 3, True), (3, [1, 1, 3], 3, True), (4, [1, 1, 3], 3, False), (2, [1, 2, 2], 2, False), (1, [0, 0, 0], 0, False)],
-)
-def test_too_long_targets(steps: int, targets: list[int], count: int, too_long: bool) -> None:
-    assert too_long_targets(torch.tensor([steps]), torch.tensor([targets]), torch.tensor([count])).tolist() == [too_long]

@@ -14,6 +14,7 @@ from models.inputs.clip import Clip
 from models.inputs.keypoints import KeypointInputs
 from tests.unit.tiny import GLOSSES, VOCABULARY, tiny_clip
 from workloads.training.batches import EpochBatches, batched
+from workloads.training.tasks import SentenceTask
 
 
 @dataclass
@@ -39,7 +40,7 @@ def batches(source: Clips, *, batch_size: int = 4, pool_size: int = 100, bucket_
     return EpochBatches(
         source=source,
         inputs=KeypointInputs(),
-        vocabulary=VOCABULARY,
+        task=SentenceTask(corpus="synthetic", vocabulary=VOCABULARY, references={}),
         batch_size=batch_size,
         pool_size=pool_size,
         bucket_batches=bucket_batches,
@@ -136,9 +137,9 @@ def test_one_clip_more_or_less_in_a_batch_changes_no_other_draw() -> None:
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
-        (tiny_clip("bad", num_frames=3), "^bad: 3 frames are fewer than 4"),
-        (Clip(name="bad", keypoints=np.full((8, 133, 3), np.nan, np.float32), frame_size=(200, 100)), "^bad: keypoints with NaN"),
-        (Clip(name="bad", keypoints=np.zeros((8, 17, 3), np.float32), frame_size=(200, 100)), r"^bad: keypoints \(8, 17, 3\), expected \(frames, 133, 3\)"),
+        (tiny_clip("bad", num_frames=3), "^bad: too short: 3 frames found, at least 4 needed"),
+        (Clip(name="bad", keypoints=np.full((8, 133, 3), np.nan, np.float32), frame_size=(200, 100)), "^bad: NaN or infinite keypoints: 3192 values"),
+        (Clip(name="bad", keypoints=np.zeros((8, 17, 3), np.float32), frame_size=(200, 100)), "^bad: wrong keypoint count: 17 points found, 133 expected"),
     ],
 )
 def test_a_clip_that_the_network_cannot_take_is_named(damaged: Clip, message: str) -> None:

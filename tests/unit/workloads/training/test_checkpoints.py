@@ -54,7 +54,7 @@ def small_engine() -> Iterator[Any]:
 
 def position(step: int, wer: float | None = None) -> Position:
     scores = {} if wer is None else {"ensemble": wer}
-    return Position(step=step, epoch=step // 10, batches_done=0, world_size=1, zero_stage=0, wer=wer, scores=scores)
+    return Position(step=step, epoch=step // 10, batches_done=0, world_size=1, zero_stage=0, error=wer, scores=scores)
 
 
 def write(folder: Path, engine: Any, step: int, wer: float | None = None) -> Path:

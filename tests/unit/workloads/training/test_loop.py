@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from models import systems
 from models.batch import Batch
 from models.errors import ShardError
 from models.losses.ctc import recognition_losses
@@ -73,7 +74,7 @@ def test_a_checkpoint_after_each_validation_with_its_predictions(undisturbed: Pa
     newest, first = checkpoints(undisturbed / CHECKPOINTS)
     position = read_position(newest)
     assert (position.step, position.epoch, position.batches_done) == (12, 2, 0)
-    assert position.wer == position.scores["ensemble"]
+    assert position.error == position.scores["ensemble"]
     predictions = [json.loads(line) for line in (newest / PREDICTIONS).read_text(encoding="utf-8").splitlines()]
     assert len(predictions) == 5
     assert predictions[0].keys() == {"name", "ensemble", "left", "right", "fuse", "body"}
@@ -239,7 +240,7 @@ def test_accumulated_gradients_are_the_mean_of_the_batches(tiny_shards: Path, tm
     weights = last_weights_of_step(tmp_path, 1)
 
     torch.manual_seed(recipe.seed)
-    network = SYSTEMS["mska_slr"].build(recipe.network, len(setting_of(recipe, tmp_path).vocabulary)).train()
+    network = SYSTEMS["mska_slr"].build(recipe.network, len(setting_of(recipe, tmp_path).task.classes)).train()
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     for batch in first_batches(recipe, tmp_path, 2):
         assert batch.targets is not None
@@ -282,7 +283,7 @@ def test_a_loss_that_is_not_finite_names_the_recordings(tiny_shards: Path, tmp_p
         terms = recognition_losses(*arguments, **options)
         return {**terms, "ctc_body": terms["ctc_body"] * float("inf")}
 
-    monkeypatch.setattr(loop, "recognition_losses", broken)
+    monkeypatch.setattr(systems, "recognition_losses", broken)
     outcome = run_loop(tiny_recipe(tiny_shards), tmp_path)
     assert outcome.fault is not None
     assert outcome.fault.startswith("step 1: ctc_body not finite in the batch of synthetic_train_")
@@ -296,7 +297,7 @@ def test_keypoints_that_are_not_finite_name_the_recording(tiny_shards: Path, tmp
         return {**row, "keypoints": [float("nan"), *row["keypoints"][1:]]} if row["name"].endswith("00007") else row
 
     outcome = run_loop(tiny_recipe(altered_shards(tiny_shards, tmp_path / "shards", alter)), tmp_path / "run")
-    assert outcome.fault == "synthetic_train_00007: keypoints with NaN or infinite values: repair them or leave the clip out"
+    assert outcome.fault == "synthetic_train_00007: NaN or infinite keypoints: 1 values, the first in frame 0"
     assert not (tmp_path / "run" / FAULT_FILE).exists()  # no other rank has to be told
 
 

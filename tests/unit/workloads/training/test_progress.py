@@ -41,7 +41,7 @@ def test_a_resumed_run_counts_on_and_a_window_holds_its_own_steps_only() -> None
 
 
 def test_validations_and_messages_are_said_as_they_are() -> None:
-    validation = {"kind": "validation", "step": 5, "epoch": 1, "scores": {"ensemble": 12.345, "left": 50.0}, "seconds": 2.0}
+    validation = {"kind": "validation", "step": 5, "epoch": 1, "metric": "wer", "scores": {"ensemble": 12.345, "left": 50.0}, "seconds": 2.0}
     text = shown([validation, {"kind": "message", "text": "clip [/bold] and [red]more"}, {"kind": "checkpoint", "step": 5}])
     assert text.splitlines() == ["epoch 2/3  step 5  dev WER %  ensemble 12.3  left 50.0  (2.0 s)", "clip [/bold] and [red]more"]
 

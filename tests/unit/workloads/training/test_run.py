@@ -15,7 +15,7 @@ from cluster.spool import exclusive
 from cluster.tracking import NullTracker, send
 from models.bundle import load_bundle
 from models.errors import RecipeError, ShardError, TrainingError
-from tests.unit.workloads.tiny_runs import altered_shards, messages, tiny_recipe
+from tests.unit.workloads.tiny_runs import altered_shards, messages, setting_of, tiny_recipe
 from workloads.entry import run_entry_point
 from workloads.recipe import Recipe, load_recipe
 from workloads.shards import ShardSet
@@ -64,7 +64,7 @@ def test_a_run_leaves_a_bundle_plots_and_its_recipe(tiny_shards: Path, tmp_path:
     assert (result.exit_code, result.outcome) == (0, Outcome(step=12, finished=True))
     assert result.bundle is not None
     bundle = load_bundle(folder / BUNDLE)
-    assert bundle.metrics["dev_wer"] == result.dev_wer
+    assert bundle.metrics["dev_wer"] == result.dev_scores
     assert old_run(str(folder))[0] == recipe
     assert {"recipe.yaml", "provenance.json", "losses.png", "wer.png", "lengths.png", PREDICTIONS, BUNDLE} <= set(tracker.artifacts)
     assert tracker.status == "FINISHED"
@@ -238,7 +238,7 @@ def test_what_a_killed_driver_did_not_log_is_logged_on_resume(tmp_path: Path) ->
     log = EventLog(tmp_path / EVENTS)
     for number in range(1, 5):
         log.write("step", **step(number))
-    log.write("validation", step=4, epoch=0, scores={"ensemble": 50.0})
+    log.write("validation", step=4, epoch=0, metric="wer", scores={"ensemble": 50.0})
     log.close()
     first = MetricsListener(SpoolTracker(tmp_path), tmp_path / "fresh")  # a driver that came to step 2 before it was killed
     for number in (1, 2):
@@ -296,7 +296,7 @@ def test_workers_that_fail_too_often_end_in_one_line(tiny_shards: Path, tmp_path
     error = WorkerGroupError("Traceback ...\n  File x\n", {1: RuntimeError("out of memory"), 0: RuntimeError("Traceback\nCUDA error: out of memory\n")})
     monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(error))
     recipe, folder = started(tiny_shards, tmp_path)
-    setting = run_module._setting(recipe, folder, ShardSet.open(tiny_shards))
+    setting = setting_of(recipe, folder)
     with pytest.raises(TrainingError) as raised:
         train_on_ray(recipe, setting, ShardSet.open(tiny_shards))
     assert str(raised.value) == f"training failed (CUDA error: out of memory): see {folder / FAILURES}, then continue with --resume"

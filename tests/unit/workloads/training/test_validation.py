@@ -8,20 +8,25 @@ from models.inputs.keypoints import KeypointInputs
 from models.systems import SYSTEMS
 from tests.unit.tiny import GLOSSES, VOCABULARY, tiny_clip, tiny_network
 from workloads.training.faults import some
-from workloads.training.validation import Validation, complaints, merge, recognise, same_statistics, score
+from workloads.training.tasks import SentenceTask, Validation
+from workloads.training.validation import merge, recognise, same_statistics
 
 HEADS = ("ensemble", "left")
 
 
+def task(references: dict[str, tuple[str, ...]] | None = None, *, corpus: str = "synthetic", beam_width: int = 1) -> SentenceTask:
+    return SentenceTask(corpus=corpus, vocabulary=VOCABULARY, references=references or {}, beam_width=beam_width)
+
+
 def scored(answers: dict[str, list[str]], references: dict[str, tuple[str, ...]]) -> Validation:
-    return score({name: dict.fromkeys(HEADS, glosses) for name, glosses in answers.items()}, references, rules="none", lower_cased=False)
+    return task(references).score({name: dict.fromkeys(HEADS, glosses) for name, glosses in answers.items()})
 
 
 def test_scores_are_percent_of_the_references_glosses() -> None:
     validation = scored({"a": ["HAUS", "REGEN"], "b": ["SONNE"]}, {"a": ("HAUS", "SONNE"), "b": ("SONNE", "REGEN")})
     assert validation.scores == {"ensemble": 50.0, "left": 50.0}
     assert validation.num_clips == 2
-    assert complaints(validation, "ensemble") == []
+    assert task().complaints(validation, "ensemble") == []
 
 
 def test_clips_without_a_reference_are_not_scored() -> None:
@@ -33,20 +38,20 @@ def test_clips_without_a_reference_are_not_scored() -> None:
 def test_the_corpus_rules_count() -> None:
     references = {"a": ("HAUS", "__ON__", "loc-SONNE")}
     answers = {"a": {"ensemble": ["HAUS", "SONNE"]}}
-    assert score(answers, references, rules="none", lower_cased=False).scores["ensemble"] > 0
-    assert score(answers, references, rules="phoenix2014t", lower_cased=False).scores["ensemble"] == 0
+    assert task(references).score(answers).scores["ensemble"] > 0
+    assert task(references, corpus="phoenix2014t").score(answers).scores["ensemble"] == 0
 
 
 def test_silence_in_every_clip_is_told_with_names() -> None:
     names = [f"clip{number}" for number in range(7)]
     validation = scored({name: [] for name in names}, dict.fromkeys(names, ("HAUS",)))
-    [text] = complaints(validation, "ensemble")
+    [text] = task().complaints(validation, "ensemble")
     assert text.startswith("no head recognised a gloss in any of 7 dev clips (clip0, clip1, clip2, clip3, clip4 and 2 more)")
 
 
 def test_a_rate_that_stays_at_100_is_told() -> None:
     validation = scored({"a": ["REGEN"], "b": []}, {"a": ("HAUS",), "b": ("SONNE",)})
-    [text] = complaints(validation, "ensemble")
+    [text] = task().complaints(validation, "ensemble")
     assert text.startswith("the WER of ensemble is 100 % after the warm-up")
 
 
@@ -64,7 +69,7 @@ def test_the_answers_of_all_ranks_are_merged_and_a_repeated_clip_counts_once() -
 def test_every_head_answers_for_every_clip_whatever_the_batch(beam_width: int) -> None:
     network = tiny_network(scale=30.0).train()
     clips = [tiny_clip(f"clip{number}", num_frames=12 + 7 * number, seed=number) for number in range(5)]
-    arguments = {"system": SYSTEMS["mska_slr"], "inputs": KeypointInputs(), "vocabulary": VOCABULARY, "beam_width": beam_width, "device": "cpu"}
+    arguments = {"system": SYSTEMS["mska_slr"], "inputs": KeypointInputs(), "task": task(beam_width=beam_width), "device": "cpu"}
     one, three = (recognise(network, clips, batch_size=size, **arguments) for size in (1, 3))  # type: ignore[arg-type]
     assert one == three
     assert one.keys() == {clip.name for clip in clips}

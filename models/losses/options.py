@@ -1,0 +1,31 @@
+"""How a system's loss terms are weighed; each system's terms have names, and a recipe weighs them by these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from models.options import Options
+
+
+class LossOptions(Options):
+    """What the losses of all systems have in common."""
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="weight of a term; 1 where it isn't named")
+
+
+class SentenceLossOptions(LossOptions):
+    """Losses of continuous recognition: `ctc_<head>`, `distil_<head>`."""
+
+    distillation: bool = True
+    distil_padding: bool = Field(True, description="distillation counts padded steps, as published")
+
+
+class SignLossOptions(LossOptions):
+    """Losses of isolated recognition: `cross_entropy_<head>`."""
+
+    class_balance: Literal["none", "inverse", "effective"] = Field(
+        "none", description="weight of a clip by its class: equal, as published; inverse to the class's clips; or inverse to their effective number"
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
