@@ -199,7 +199,7 @@ def warnings(report: dict[str, Any], labels: Sequence[str]) -> Iterator[str]:
         yield f"{len(alike):,} classes differ from another in upper and lower case only, such as {alike[0]!r}"
     for split, entry in splits.items():
         unknown = entry["classes"]["unknown"]
-        if unknown:
+        if unknown and train:  # without a train split the classes are those of the bundle that the recordings are for
             yield f"{sum(unknown.values()):,} recordings of {split} have labels that train doesn't ({len(unknown):,} labels, such as {next(iter(unknown))!r})"
 
 

@@ -31,6 +31,8 @@ def read_class_list(path: Path, num_classes: int) -> tuple[str, ...]:
         pairs = list(parse(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise CorpusError(f"{path}: can't be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise CorpusError(f"{path}: not UTF-8 text: convert it first, a list in Chinese with iconv -f GB18030 -t UTF-8") from None
     except (ValueError, csv.Error) as error:
         raise CorpusError(f"{path}: not a class list: a class id and a name per line are expected ({' '.join(str(error).split())[:100]})") from None
     return _unique(_ordered(pairs, num_classes, path))

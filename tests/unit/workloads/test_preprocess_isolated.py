@@ -65,6 +65,12 @@ def test_the_report_counts_classes_and_unknown_labels(tmp_path: Path, capsys: py
     assert (splits["test"]["isolated"], splits["test"]["continuous"]) == (3, 0)
 
 
+def test_recordings_for_evaluation_alone_are_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = manifest(tmp_path, [("a", "test", "tree", "")])
+    main(["--corpus", "manifest", "--source", str(source), "--out", str(tmp_path / "out"), "--in-process"])
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_manifest_of_both_kinds_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = manifest(tmp_path, [("a", "train", "tree", ""), ("b", "train", "", "HOUSE TREE"), ("c", "train", "", "TREE")])
     main(["--corpus", "manifest", "--source", str(source), "--out", str(tmp_path / "out"), "--in-process"])

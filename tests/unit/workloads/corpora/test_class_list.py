@@ -59,6 +59,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, name: str, text: str, message: s
         read_class_list(tmp_path / name, 3)
 
 
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dictionary.txt").write_bytes("0\t我们\n".encode("gb18030"))
+    with pytest.raises(CorpusError, match=r"dictionary\.txt: not UTF-8 text: convert it first"):
+        read_class_list(tmp_path / "dictionary.txt", 1)
+
+
 def test_a_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"none\.txt: can't be read \(No such file"):
         read_class_list(tmp_path / "none.txt", 3)
