@@ -101,7 +101,8 @@ def _select_rows(values_SV: NDArray[np.float32], top_n: int) -> tuple[NDArray[np
     columns = np.empty(-(-3 * top_n // 16) * 16, np.int32)
     for step in range(num_steps):
         if top_n == num_classes:
-            tokens[step] = np.arange(num_classes)
+            for token in range(num_classes):
+                tokens[step, token] = token
         else:
             _sortable_keys(values_SV[step], keys)
             _largest(keys, columns, near, places, tokens[step])
@@ -152,18 +153,21 @@ def _column_bound(keys_V: NDArray[np.int32], columns: NDArray[np.int32], rank: i
     width = len(columns)
     if 2 * width > len(keys_V):
         return -(2**31)
-    columns[:] = keys_V[:width]
+    for column in range(width):
+        columns[column] = keys_V[column]
     for start in range(width, len(keys_V) - width + 1, width):
-        row = keys_V[start : start + width]
         for column in range(width):
-            columns[column] = max(columns[column], row[column])
+            columns[column] = max(columns[column], keys_V[start + column])
     return _nth_largest(columns, rank, 12)
 
 
 @jit
 def _nth_largest(keys: NDArray[np.int32], rank: int, num_rounds: int) -> int:
     """The `rank`-th largest key, by halving the interval that holds it; with fewer than 32 rounds perhaps a lower one."""
-    low, high = np.int64(keys.min()), np.int64(keys.max()) + 1  # at least `rank` keys reach low, fewer reach high
+    least = greatest = keys[0]
+    for key in keys:
+        least, greatest = min(least, key), max(greatest, key)
+    low, high = np.int64(least), np.int64(greatest) + 1  # at least `rank` keys reach low, fewer reach high
     for _ in range(num_rounds):
         middle = (low + high) >> 1
         if middle == low:

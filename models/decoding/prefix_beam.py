@@ -37,6 +37,12 @@ class PrefixSearch:
         if not self.cutoff_prob >= 0:
             raise ValueError(f"cutoff_prob must be a probability (1: no cut), not {self.cutoff_prob}")
 
+    def num_bytes(self, num_steps: int, num_classes: int) -> int:
+        """What searching one clip allocates at most: for the tree 48 bytes x beam_width x S, for the candidates 8 x top_n x S, and what is the same for any S."""
+        num_candidates = min(self.cutoff_top_n, num_classes)
+        steps = (48 * self.beam_width + 8 * num_candidates + 8) * num_steps
+        return steps + 60 * self.beam_width + 24 * num_classes + 16 * num_candidates + 256
+
     def check_classes(self, num_classes: int) -> None:
         """Raises ValueError where the blank or the language model's vocabulary doesn't fit."""
         if not 0 <= self.blank < num_classes:
@@ -108,17 +114,20 @@ def rank_candidates(candidates: Candidates, num_classes: int, search: PrefixSear
 def read_beam(tree: Tree, beam: Beam) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """The fields of a `Ranking`."""
     nodes = beam.nodes[: beam.counts[0]]
-    lengths, bonuses = np.zeros(len(nodes), np.int64), np.zeros(len(nodes), np.float32)
+    lengths, scores, bonuses = np.zeros(len(nodes), np.int64), np.empty(len(nodes), np.float32), np.zeros(len(nodes), np.float32)
     for row, leaf in enumerate(nodes):
-        node = leaf
+        node, scores[row] = leaf, tree.score[leaf]
         while node != ROOT:
             lengths[row] += 1
             bonuses[row] += tree.bonus[node]
             node = tree.parent[node]
-    ids, timesteps = np.zeros((len(nodes), lengths.max()), np.int32), np.zeros((len(nodes), lengths.max()), np.int32)
+    longest = 0
+    for length in lengths:
+        longest = max(longest, int(length))
+    ids, timesteps = np.zeros((len(nodes), longest), np.int32), np.zeros((len(nodes), longest), np.int32)
     for row, leaf in enumerate(nodes):
         node = leaf
         for place in range(lengths[row] - 1, -1, -1):
             ids[row, place], timesteps[row, place] = tree.token[node], tree.timestep[node]
             node = tree.parent[node]
-    return ids, timesteps, lengths, tree.score[nodes], bonuses
+    return ids, timesteps, lengths, scores, bonuses

@@ -123,7 +123,8 @@ def advance(
         _enter_stayers(tree, beam, pool, stay_blank, stay_emitted)
         _extend(tree, beam, pool, tokens, log_probs, blank, able, fusion)
         _settle(tree, beam, pool, former)
-        beam.seat[tokens] = NONE
+        for token in tokens:
+            beam.seat[token] = NONE
         beam.counts[STEP] += 1
 
 
@@ -287,9 +288,9 @@ def _sift_down(pool: Pool, size: int, slot: int, score: np.float32, token: int) 
 def _settle(tree: Tree, beam: Beam, pool: Pool, former: NDArray[np.int32]) -> None:
     """The pool becomes the beam; nodes that left it and have no descendants in it are freed."""
     num_former = beam.counts[IN_BEAM]
-    former[:num_former] = beam.nodes[:num_former]
-    for node in former[:num_former]:
-        tree.place[node] = NONE
+    for place in range(num_former):
+        former[place] = beam.nodes[place]
+        tree.place[former[place]] = NONE
     size = beam.counts[TAKEN]
     beam.counts[IN_BEAM] = size
     while size > 0:  # the lowest first
