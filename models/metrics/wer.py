@@ -6,7 +6,7 @@ Ties in the back-trace, from the end of both sentences, prefer correct, substitu
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -142,13 +142,14 @@ def _count_errors(references: Sequence[Tokens], hypotheses: Sequence[Tokens]) ->
 
 def _encode(sentences: Iterable[Tokens]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All tokens as numbers in one row, and where each sentence starts (with the end of the last)."""
-    ids: dict[str, int] = {}
+    ids: defaultdict[str, int] = defaultdict()
+    ids.default_factory = ids.__len__  # a new token gets the next number
     flat: list[int] = []
     starts = [0]
     for sentence in sentences:
         if isinstance(sentence, str):
             raise ValueError(f"{sentence[:40]!r} is a text: split it into tokens first")
-        flat.extend([ids.setdefault(token, len(ids)) for token in sentence])
+        flat.extend(map(ids.__getitem__, sentence))
         starts.append(len(flat))
     return np.asarray(flat, dtype=np.int64), np.asarray(starts, dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Beam search and word error rate against plain Python: the literal forms that the unit tests check them by."""
+"""Beam search against plain Python: the literal form that the unit tests check it by."""
 
 from __future__ import annotations
 
@@ -9,22 +9,18 @@ import numpy as np
 import torch
 
 from models.decoding.decode import decode
-from models.metrics.wer import WordErrors, word_errors
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench
 from tests.unit.models.decoding.oracles import tf_search
-from tests.unit.models.metrics.oracles import slow_word_errors
 
 CLIPS, STEPS, CLASSES, BEAM_WIDTH = 4, 24, 68, 5  # the demo's lexicon, clips of 94 frames
-SENTENCES, GLOSSES = 400, 8
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Seconds of the plain form over seconds of ours, on the same clips and sentences, one thread."""
+    """Seconds of the plain form over seconds of ours, on the same clips, one thread."""
     rounds = 2 if bench.quick else 8
     draw = np.random.default_rng(0)
     logits = 3 * draw.normal(size=(CLIPS, STEPS, CLASSES)).astype(np.float32)
-    references, hypotheses = ([[str(gloss) for gloss in row] for row in draw.integers(0, 30, (SENTENCES, GLOSSES))] for _ in range(2))
 
     def plain_search() -> list[list[int]]:
         return [list(tf_search(clip, BEAM_WIDTH)[0]) for clip in logits]
@@ -33,15 +29,8 @@ def measure(bench: Bench) -> list[Figure]:
         found = decode(torch.from_numpy(logits), [STEPS] * CLIPS, beam_width=BEAM_WIDTH, merge_repeats=False, num_threads=1)
         return [list(hypothesis.ids) for hypothesis in found]
 
-    def plain_errors() -> WordErrors:
-        return sum((slow_word_errors(*pair) for pair in zip(references, hypotheses, strict=True)), WordErrors())
-
-    def own_errors() -> WordErrors:
-        return word_errors(references, hypotheses)
-
     return [
         _figure(f"beam search of width {BEAM_WIDTH}, plain Python / ours", plain_search, own_search, rounds, CLIPS, "clips"),
-        _figure("word error rate, plain Python / ours", plain_errors, own_errors, rounds, SENTENCES, "sentences"),
     ]
 
 
