@@ -6,6 +6,10 @@
 
 Needs neither a bundle nor Ray. Files are CTM, STM, TSV or JSONL, in any mix (workloads/file_scoring/sentence_files.py says how they look); what is
 missing, doubled or unreadable in them is told on stderr and, with --strict, ends in exit status 2.
+
+Intervals are of resampled sentences. --compare: p is the probability of a difference at least as large if each sentence's two answers were
+dealt to the runs by chance; a small p says that these sentences tell the runs apart, a large one that they don't, not that the runs are equal.
+Neither knows what another training seed would have given.
 """
 
 from __future__ import annotations

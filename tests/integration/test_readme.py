@@ -37,7 +37,7 @@ def commands() -> list[str]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz."""
+    """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz, files to score."""
     monkeypatch.chdir(tmp_path)
     write_release(tmp_path / "DIR")
     write_skeletons(tmp_path / "DIR")
@@ -48,7 +48,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows.append({"name": f"clip{number}", "path": f"{number}.npz", "split": split, "gloss": "HAUS BAUM" if number % 2 else "GEHEN"})
     write_manifest(tmp_path / "clips.csv", rows)
     write_npz(tmp_path / "clip.npz", keypoints(24, 99))
+    write_sentences(tmp_path)
     return tmp_path
+
+
+def write_sentences(folder: Path) -> None:
+    """Hypotheses and references to score."""
+    files = {
+        "out.ctm": "clip 1 0.00 0.01 REGEN\nclip 1 0.01 0.02 NORD\n",
+        "test.stm": "clip 1 anna 0.0 1.79769e+308 REGEN NORD WIND\n",
+        "baseline.jsonl": '{"name": "clip", "sentence": "REGEN"}\n',
+        "texts.tsv": "clip\tregen im norden.\n",
+        "test.tsv": "name\tgloss\ttext\nclip\tREGEN NORD\tregen im norden .\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +70,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
     jobs: dict[str, Callable[[list[str]], int | None]] = {
         "workloads/preprocess.py": preprocess.main,
         "workloads/train.py": lambda arguments: train.main([*arguments, *TOY_SETTINGS] if "--recipe" in arguments else arguments),
-        "workloads/evaluate.py": lambda arguments: evaluate.main([*arguments, "--in-process"]),
+        "workloads/evaluate.py": lambda arguments: evaluate.main(arguments if arguments[0] == "score" else [*arguments, "--in-process"]),
         "workloads/predict.py": predict.main,
         "tests/parity/run.py": lambda _: parity.main([str(REPOSITORY_ROOT / "tests/parity/cases/mska_collate.json"), "--quiet"]),
     }
