@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -29,8 +29,15 @@ class CTCBeamDecoder:
     labels: the V symbols, whose strings matter only with a model; model_path: an ARPA file whose words are labels, weighted by alpha, with
     beta for each label. Other than the package, it names what the model lacks, scores every label as a word (the package's "character based"
     form, whatever the labels' length), and applies no threshold of its own when there is a model.
-    backend "ctcdecode" hands everything to the real package, where it is installed. Raises ValueError, LanguageModelError or, without the package, ImportError.
+    backend "ctcdecode" makes a decoder of the real package instead, where it is installed.
+
+    Raises ValueError, LanguageModelError or, without the package, ImportError.
     """
+
+    def __new__(cls, *arguments: Any, backend: Backend = "own", **options: Any) -> Self:
+        if backend not in ("own", "ctcdecode"):
+            raise ValueError(f"backend {backend!r} is neither 'own' nor 'ctcdecode'")
+        return super().__new__(cls) if backend == "own" else cast(Self, _import_package().CTCBeamDecoder(*arguments, **options))
 
     def __init__(
         self,
@@ -51,13 +58,6 @@ class CTCBeamDecoder:
         self._scale: Scale = "log_probabilities" if log_probs_input else "probabilities"
         self._num_threads = num_processes
         self._warned = False
-        self._package: Any = None
-        if backend == "ctcdecode":
-            arguments = (alpha, beta, cutoff_top_n, cutoff_prob, beam_width, num_processes, blank_id, log_probs_input)
-            self._package = _import_package().CTCBeamDecoder(self._labels, model_path, *arguments)
-            return
-        if backend != "own":
-            raise ValueError(f"backend {backend!r} is neither 'own' nor 'ctcdecode'")
         self._model: LanguageModel | None = None
         if model_path is not None:
             self._model = read_arpa(model_path, self._labels, blank=blank_id, unknown_log_prob=UNKNOWN_LOG_PROB)
@@ -73,9 +73,6 @@ class CTCBeamDecoder:
         -log P(tokens | input), without the model's part. What lies beyond a length is 0; rows that the beam doesn't fill have length 0 and
         score 3.4e38. Raises ValueError for shapes that don't fit and for NaN; warns once of probabilities that don't sum to 1.
         """
-        if self._package is not None:
-            found: tuple[Tensor, Tensor, Tensor, Tensor] = self._package.decode(probs, seq_lens)
-            return found
         lengths = self._lengths(probs, seq_lens)
         self._check_values(probs, lengths)
         num_clips, num_steps, _ = probs.shape

@@ -38,7 +38,7 @@ class PrefixSearch:
             raise ValueError(f"cutoff_prob must be a probability (1: no cut), not {self.cutoff_prob}")
 
     def num_bytes(self, num_steps: int, num_classes: int) -> int:
-        """What searching one clip allocates at most: for the tree 48 bytes x beam_width x S, for the candidates 8 x top_n x S, and what is the same for any S."""
+        """What searching one clip allocates at most: 48 x beam_width x S for the tree, 8 x top_n x S for the candidates, and what is the same for any S."""
         num_candidates = min(self.cutoff_top_n, num_classes)
         steps = (48 * self.beam_width + 8 * num_candidates + 8) * num_steps
         return steps + 60 * self.beam_width + 24 * num_classes + 16 * num_candidates + 256

@@ -110,7 +110,7 @@ def prefix_search(
 
 
 def chosen(log_probs: NDArray[np.float64], top_n: int, cutoff_prob: float) -> list[int]:
-    order = np.argsort(-log_probs, kind="stable").tolist()
+    order: list[int] = np.argsort(-log_probs, kind="stable").tolist()
     if cutoff_prob >= 1:
         return order[:top_n]
     kept, reached = [], 0.0
@@ -162,7 +162,7 @@ class Ngrams:
 def random_ngrams(seed: int, words: Sequence[str], order: int = 3, *, density: float = 0.5) -> Ngrams:
     """A model of some n-grams of `words`, `<s>` and `<unk>`; each n-gram's history and shorter ending are in it."""
     draw = np.random.default_rng(seed)
-    log_probs = {(word,): round(-3 * draw.random(), 4) for word in ("<s>", "<unk>", "</s>", *words)}
+    log_probs: dict[tuple[str, ...], float] = {(word,): round(-3 * draw.random(), 4) for word in ("<s>", "<unk>", "</s>", *words)}
     grams = [gram for gram in log_probs if gram != ("</s>",)]
     for _ in range(order - 1):
         grams = [(*gram, word) for gram in grams for word in words if (*gram[1:], word) in log_probs and draw.random() < density]
