@@ -99,7 +99,7 @@ def _tell(problems: Sequence[Problem], level: str, *, limit: int) -> None:
     for problem in problems:
         told[problem.kind] += 1
         if told[problem.kind] <= limit:
-            print(f"{level}: {problem.text}", file=sys.stderr)
+            print(f"{level}: {' '.join(problem.text.split())}", file=sys.stderr)
     for kind, count in told.items():
         if count > limit:
             print(f"{level}: and {count - limit:,} more of the kind {kind.replace('_', ' ')} (--format json lists all)", file=sys.stderr)

@@ -127,6 +127,27 @@ def test_files_of_which_nothing_can_be_read(name: str, text: str, message: str, 
         read_sentences(tmp_path / "missing.ctm", fields=())
 
 
+lines = st.lists(
+    st.binary(max_size=30)
+    | st.sampled_from([b"name\tgloss", b"id|gloss", b"c 1 0 nan A", b"c 1 s 0 9 A", b'{"name": 3, "glosses": [1]}', b'{"name": [], "gloss": "\\udc00"}'])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=lines.map(b"\n".join), file_format=st.sampled_from(["ctm", "stm", "tsv", "jsonl"]))
+def test_any_bytes_are_read_or_refused(content: bytes, file_format: Format, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "any"
+    path.write_bytes(content)
+    try:
+        found = read_sentences(path, fields=FIELDS, file_format=file_format)
+    except CorpusError:
+        return
+    assert found.sentences
+    for problem in found.problems:
+        assert problem.text.splitlines() == [problem.text]
+        problem.text.encode()
+
+
 @needs_annotations
 def test_real_annotations_are_read_as_they_stand() -> None:
     found = read_sentences(SHARED / "annotations" / "phoenix-2014t.dev.tsv.gz", fields=("gloss",))
