@@ -31,6 +31,8 @@ class DstaOptions(Options):
     time_gate_kernel: int = Field(9, gt=0)
     drop_blocks: int = Field(2, ge=0, description="how many of the last blocks drop joints and frames in training")
     drop_frames: int = Field(41, gt=0, description="frames that are dropped together")
+    drop_per_epoch: float = Field(0.001, ge=0, description="training: what the drop modules' rate grows by in each epoch, from 0")
+    drop_most: float = Field(0.1, ge=0, lt=1, description="training: where that growth ends")
 
     @model_validator(mode="after")
     def _consistent(self) -> DstaOptions:

@@ -23,7 +23,8 @@ from models.errors import CheckpointError
 
 STATISTICS = ("data_bn", "input_norm")  # published name, ours
 STILL, PRESENT = 0.02, 0.1  # mean confidence of the nose: below is a motion stream, above is not, between is anybody's guess
-MARGIN = 1.5  # how many times better than the next stream the best must fit
+GROUPS = (slice(0, 7), slice(7, 17), slice(17, 27))  # body, left hand, right hand
+MARGIN = 1.3  # how many times better than the next stream the best must fit
 Vector = NDArray[np.float64]
 
 
@@ -73,32 +74,55 @@ def _statistics(state: Mapping[str, Tensor], entry: str) -> Vector:
 
 
 def _still_misfits(confidence: Vector) -> dict[Stream, float]:
-    """How unequal the joints' mean confidences would have to be, were `confidence` the means of the stream: detectors give all joints about the same."""
-    joints = {stream: np.linalg.solve(bone_matrix(stream), confidence) for stream in Stream if not stream.is_motion}
-    return {stream: float(means.std() / max(abs(means.mean()), 1e-6)) + 0.01 for stream, means in joints.items()}
+    """How implausible the joints' mean confidences would be, were `confidence` the stream's: unequal within a hand or the body, or outside [0, 1]."""
+    misfits = {}
+    for stream in (stream for stream in Stream if not stream.is_motion):
+        means = np.linalg.solve(bone_matrix(stream), confidence)
+        outside = np.clip(-means, 0, None) + np.clip(means - 1.05, 0, None)  # some detectors go a little beyond 1
+        misfits[stream] = float(_group_centred(means).std() + 3 * outside.mean()) + 0.02
+    return misfits
 
 
 def _motion_misfits(variance_JC: Vector) -> dict[Stream, float]:
-    """Distance of the variances over joints from the profile that plausible motion would have in the stream, level aside."""
-    place, confidence = np.log(variance_JC[:, :2].mean(1) + 1e-12), np.log(variance_JC[:, 2] + 1e-12)
-    streams = [stream for stream in Stream if stream.is_motion]
-    return {stream: min(_spread(place - profile) for profile in _profiles(stream)) + _spread(confidence - _profiles(stream)[0]) for stream in streams}
+    """Distance of the variances over joints from the profile that plausible motion would have in the stream, levels aside."""
+    place, confidence = (np.log(variances + 1e-3 * variances.max() + 1e-12) for variances in (variance_JC[:, :2].mean(1), variance_JC[:, 2]))
+    misfits = {}
+    for stream in (stream for stream in Stream if stream.is_motion):
+        places, confidences = _profiles(stream)
+        of_place = min(_distance(place - profile) for profile in places)
+        of_confidence = min(_distance(_group_centred(confidence - profile)) for profile in confidences)
+        misfits[stream] = of_place + of_confidence / 2 + 0.02
+    return misfits
 
 
-def _spread(residual: Vector) -> float:
-    return float(np.std(residual))
+def _distance(residual: Vector) -> float:
+    return float(np.abs(residual - np.median(residual)).mean())
+
+
+def _group_centred(values: NDArray[np.floating]) -> Vector:
+    """`values` of the joints less the median of their group: a detector is less sure of hands than of bodies."""
+    return np.concatenate([values[group] - np.median(values[group]) for group in GROUPS])
 
 
 @cache
-def _profiles(stream: Stream) -> tuple[Vector, ...]:
-    """Log variance of every joint in the stream: of joints that move each by itself, and of limbs that carry what hangs on them."""
+def _profiles(stream: Stream) -> tuple[tuple[Vector, ...], tuple[Vector, ...]]:
+    """Log variance of every joint in the stream: of its place, in limbs that carry what hangs on them; and of its confidence."""
+    limbs, jitter = _carried(), np.eye(NUM_JOINTS)
+    places = [limbs @ np.diag(own) @ limbs.T + tracking * jitter for own in _LIMBS for tracking in (0.01, 0.1, 1.0)]
+    together = np.zeros((NUM_JOINTS, NUM_JOINTS))
+    for group in GROUPS:
+        together[group, group] = 1
+    confidences = [jitter + share * together for share in (0.0, 1.0, 5.0)]
     bones = bone_matrix(stream)
-    carried = _carried()
-    covariances = [np.eye(NUM_JOINTS)]
-    for torso, arm, wrist, fingers in ((1.0, 1.0, 1.0, 0.3), (0.1, 0.5, 1.0, 0.3), (0.03, 0.3, 1.0, 0.1), (0.3, 0.3, 0.3, 0.3)):
-        own = np.array([torso] * 3 + [arm] * 2 + [wrist] * 2 + ([fingers / 3] + [fingers] * 9) * 2)
-        covariances.append(carried @ np.diag(own) @ carried.T)
-    return tuple(np.log(np.diag(bones @ covariance @ bones.T)) for covariance in covariances)
+    ours, theirs = ([np.log(np.diag(bones @ covariance @ bones.T)) for covariance in kind] for kind in ([jitter, *places], confidences))
+    return tuple(ours), tuple(theirs)
+
+
+# Variances of motion relative to the joint that one hangs on: torso, elbows, wrists, hand roots, fingers.
+_LIMBS = [
+    np.array([torso] * 3 + [elbow] * 2 + [wrist] * 2 + ([root] + [fingers] * 9) * 2)
+    for torso, elbow, wrist, root, fingers in ((1.0, 1.0, 1.0, 0.1, 0.3), (0.1, 0.5, 1.0, 0.05, 0.1), (0.02, 0.3, 1.0, 0.02, 0.05), (0.3, 0.3, 0.3, 0.1, 0.3))
+]
 
 
 def _carried() -> Vector:
@@ -127,7 +151,7 @@ def reestimate_statistics(network: DstaSlr, batches: Iterable[Tensor]) -> int:
         for count, batch in enumerate(batches, start=1):
             for norm in norms:
                 norm.momentum = 1 / count
-            network(batch)
+            network.classify(batch)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

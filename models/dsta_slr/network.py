@@ -7,10 +7,14 @@ import math
 import torch
 from torch import Tensor, nn
 
+from models.batch import Batch, Heads
 from models.dsta_slr.config import BlockShape, DstaOptions
 from models.dsta_slr.drop import dropped
 from models.dsta_slr.layers import Gates, Norm, Shortcut, SpatialModule, TemporalLayer
 from models.dsta_slr.skeleton import adjacency
+
+SIGN = "sign"
+HEADS = (SIGN,)
 
 
 class Block(nn.Module):
@@ -65,7 +69,18 @@ class DstaSlr(nn.Module):
             assert isinstance(block, Block)
             block.keep = keep
 
-    def forward(self, skeletons_BTKC: Tensor) -> Tensor:
+    def begin_epoch(self, epoch: int) -> None:
+        """The drop modules' schedule: epoch `epoch` of training begins, from 0 (dsta_slr.md, section 5)."""
+        self.set_keep_probability(1 - min(self.options.drop_per_epoch * epoch, self.options.drop_most))
+
+    def forward(self, batch: Batch) -> Heads:
+        """Class logits (B, V) as the head `sign`, from batches of `SkeletonInputs`."""
+        features_BD = self.features(batch.keypoints)
+        logits_BV = self.classifier(features_BD)
+        steps = torch.ones(len(features_BD), dtype=torch.long, device=features_BD.device)
+        return Heads(logits={SIGN: logits_BV}, lengths=steps, features={SIGN: features_BD})
+
+    def classify(self, skeletons_BTKC: Tensor) -> Tensor:
         """Class logits (B, V) of skeletons (B, T, K, 3) as `models.dsta_slr.streams` makes them. Raises ValueError for another layout."""
         logits_BV: Tensor = self.classifier(self.features(skeletons_BTKC))
         return logits_BV
@@ -81,4 +96,5 @@ class DstaSlr(nn.Module):
         x_TBJC = self.input_norm(x_TBJC.flatten(2)).view(T, B, K, C)
         for block in self.blocks:
             x_TBJC = block(x_TBJC)
-        return x_TBJC.mean((0, 2))
+        pooled_BD: Tensor = x_TBJC.mean((0, 2))
+        return pooled_BD

@@ -38,7 +38,7 @@ def transforms(num_frames: int, kernel: int, stride: int) -> Transforms:
     frames, taps = torch.zeros(stride, num, num_frames, dtype=torch.float64), torch.zeros(stride, num, kernel, dtype=torch.float64)
     shifts, phases = torch.arange(kernel) - kernel // 2, torch.arange(kernel).sub(kernel // 2) % stride
     for phase in range(stride):
-        own = torch.arange(phase, num_frames, stride)
+        own = torch.arange(num_frames)[phase::stride]
         real, cos, sin = _waves(period, own // stride)
         frames[phase][:, own] = torch.cat([real, cos - sin, -sin, cos])
         own = torch.nonzero(phases == phase)[:, 0]

@@ -75,7 +75,7 @@ def evaluate(network: DstaSlr, skeletons: Tensor) -> dict[str, Tensor]:
     hooks = [module.register_forward_hook(_keep(seen, name)) for name, module in network.named_modules() if name]
     network.eval()
     with torch.no_grad():
-        logits = network(skeletons)
+        logits = network.classify(skeletons)
         pooled = network.features(skeletons)
     for hook in hooks:
         hook.remove()
@@ -103,7 +103,7 @@ def _keep(seen: dict[str, Tensor], name: str) -> Any:
 def compare_training(network: DstaSlr, skeletons: Tensor, labels: Tensor, expected: Record, report: Report) -> None:
     """One forward and backward in training mode, float64, with the drop modules off."""
     network.double().train().set_keep_probability(1.0)
-    logits = network(skeletons.double())
+    logits = network.classify(skeletons.double())
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     parameters = {renamed(name, published.RENAMES): value for name, value in network.named_parameters()}
