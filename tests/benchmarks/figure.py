@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One measured figure. rounds: its value in each round, both sides of which ran one after the other; note: what the ratio was made of, in plain numbers.
 
-    at_most: the target, None where there is none. unit: `×` for ratios, `%` for shares.
+    at_most, at_least: the target, None where there is none. unit: `×` for ratios, `%` for shares.
     """
 
     name: str
@@ -18,6 +18,7 @@ class Figure:
     note: str
     unit: str = "×"
     at_most: float | None = None
+    at_least: float | None = None
 
     @property
     def median(self) -> float:
@@ -34,4 +35,17 @@ class Figure:
     @property
     def met(self) -> bool | None:
         """Whether the median meets the target; None without a target."""
-        return None if self.at_most is None else self.median <= self.at_most
+        if self.at_most is not None:
+            return self.median <= self.at_most
+        return None if self.at_least is None else self.median >= self.at_least
+
+    @property
+    def target(self) -> str:
+        """The target as text; empty without one."""
+        if self.at_most is not None:
+            return f"≤ {self.at_most:.2f}"
+        return "" if self.at_least is None else f"≥ {self.at_least:.2f}"
+
+    def noted(self, more: str) -> Figure:
+        """The same figure with more in its note."""
+        return replace(self, note=f"{self.note}; {more}")

@@ -30,7 +30,7 @@ def page(figures: Sequence[Figure], machine: Machine, *, command: str, date: str
 def row(figure: Figure) -> str:
     """A figure as a row of the table."""
     low, high = (number(value) for value in figure.spread)
-    target = "" if figure.at_most is None else f"≤ {figure.at_most:.2f}: {'met' if figure.met else '**missed**'}"
+    target = figure.target and f"{figure.target}: {'met' if figure.met else '**missed**'}"
     spread = f"{low}–{high}" if len(figure.rounds) > 1 else ""
     return f"| {figure.name} | {number(figure.median)} {figure.unit} | {spread} | {len(figure.rounds)} | {target} | {figure.note} |"
 

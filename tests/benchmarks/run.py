@@ -72,7 +72,7 @@ def table(figures: Iterable[Figure]) -> Table:
     result = Table("figure", "median", "spread", "rounds", "target", "of it")
     for figure in figures:
         low, high = (number(value) for value in figure.spread)
-        target = "" if figure.at_most is None else f"≤ {figure.at_most:.2f} {'met' if figure.met else 'MISSED'}"
+        target = figure.target and f"{figure.target} {'met' if figure.met else 'MISSED'}"
         result.add_row(figure.name, f"{number(figure.median)} {figure.unit}", f"{low}–{high}", str(len(figure.rounds)), target, figure.note)
     return result
 

@@ -30,7 +30,9 @@ def test_quick_runs() -> None:
 def test_figure(rounds: tuple[float, ...], median: float, spread: tuple[float, float]) -> None:
     figure = Figure(name="a / b", rounds=rounds, note="", at_most=2.5)
     assert (figure.median, figure.spread) == (median, spread)
-    assert figure.met is (median <= 2.5)
+    assert (figure.met, figure.target) == (median <= 2.5, "≤ 2.50")
+    faster = Figure(name="a / b", rounds=rounds, note="5 ms", at_least=2.5)
+    assert (faster.met, faster.target, faster.noted("fast").note) == (median >= 2.5, "≥ 2.50", "5 ms; fast")
 
 
 def test_page() -> None:
