@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from models.batch import ENSEMBLE
-from models.bundle import Bundle, CorpusCard, bundle_folder, check_files, file_entries, load_bundle, write_record
+from models.bundle import RECIPE_FILE, Bundle, CorpusCard, bundle_folder, check_files, file_entries, load_bundle, write_record
 from models.bundle_record import FORMAT, RECORD_FILE, EnsembleRecord, MemberEntry, parsed, plain, read_record
 from models.class_map import ClassMap
 from models.classification import Classifier, Member
@@ -72,7 +74,13 @@ class Ensemble:
 
 
 def save_ensemble(
-    folder: Path, members: Mapping[str, Bundle], weights: Mapping[str, float], *, metrics: Mapping[str, Any], provenance: Mapping[str, Any]
+    folder: Path,
+    members: Mapping[str, Bundle],
+    weights: Mapping[str, float],
+    *,
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    recipe: Mapping[str, Any] | None = None,
 ) -> Ensemble:
     """Write an ensemble of copies of `members`, in place of an older one at `folder`.
 
@@ -84,6 +92,8 @@ def save_ensemble(
     with bundle_folder(Path(folder)) as staging:
         for name, bundle in members.items():
             shutil.copytree(bundle.folder, staging / MEMBERS_FOLDER / name)
+        if recipe is not None:
+            (staging / RECIPE_FILE).write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         record = EnsembleRecord(
             format=FORMAT,
             kind="ensemble",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 
 from cluster.registry import resolve
@@ -17,7 +18,6 @@ from models.errors import BundleError
 from models.inputs.inputs import Inputs
 from models.metrics.cleanup import rules_of
 from models.options import AnswerOptions, Options
-from models.published.loading import read_checkpoint
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.shards import ShardSet
@@ -79,13 +79,17 @@ def bundle_from_published(
     classes: Vocabulary | ClassMap,
     decoding: AnswerOptions,
     corpus: CorpusCard,
+    unchecked: bool = False,
 ) -> Bundle:
     """A bundle at `folder` of a released `.pth` checkpoint, which is read without running code of it.
 
-    Raises CheckpointError that names what doesn't fit the options or the vocabulary, BundleError where `folder` can't be written.
+    Says on standard error what its statistics tell of it. Raises CheckpointError that names what doesn't fit the options, the classes or
+    (unless `unchecked`) the inputs, BundleError where `folder` can't be written.
     """
     network = built(SYSTEMS[system].build, options, len(classes))
-    SYSTEMS[system].load_published(network, read_checkpoint(checkpoint))
+    remark = SYSTEMS[system].load_published(network, checkpoint, inputs, unchecked)
+    if remark:
+        print(remark, file=sys.stderr)
     with checkpoint.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return save_bundle(

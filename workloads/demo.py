@@ -85,7 +85,9 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     from models.bundle import load_bundle
     from workloads.recipe import load_recipe
     from workloads.shards import CORPUS_FILE
-    from workloads.training.run import BUNDLE, RECIPE, ended, generate_shards, new_run, old_run, train
+    from workloads.training.folders import BUNDLE, RECIPE, ended, old_run
+    from workloads.training.preflight import generate_shards
+    from workloads.training.run import new_run, train
 
     name = "demo-toy" if toy else "demo"
     shards, folder = root / "data" / name, root / "runs" / name

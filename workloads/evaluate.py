@@ -162,7 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 
 def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -> Bundle:
     """The released checkpoint of `--published` as a bundle. Raises RecipeError, VocabularyError or CheckpointError for what doesn't fit."""
-    recipe = load_recipe(given.recipe)
+    recipe = load_recipe(given.recipe, given.set)
+    if recipe.ensemble is not None:
+        recipe = recipe.member(given.member or next(iter(recipe.ensemble.members)))
     return bundle_from_published(
         given.published,
         folder,
@@ -172,6 +174,7 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
         classes=_published_classes(given, recipe, shards),
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
+        unchecked=given.any_stream,
     )
 
 
@@ -197,6 +200,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--bundle", help=BUNDLE_HELP)
     what.add_argument("--published", type=Path, metavar="CHECKPOINT", help="a released checkpoint (.pth) instead, with --recipe and --vocabulary")
     parser.add_argument("--recipe", help="recipe that describes the network of --published")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="with --published: override a value of the recipe")
+    parser.add_argument("--member", metavar="NAME", help="with --published: the member of the recipe's ensemble, such as bone (default: the first)")
+    parser.add_argument("--any-stream", action="store_true", help="with --published: evaluate weights on a stream that they don't seem to belong to")
     parser.add_argument("--vocabulary", type=Path, help="gloss vocabulary of --published: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the shards')")
     parser.add_argument("--shards", required=True, type=Path, help="folder that workloads/preprocess.py wrote; every node must see it")
     parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")

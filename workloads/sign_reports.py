@@ -25,7 +25,7 @@ KINDS = ("per_instance", "per_class")
 
 def evaluation_tables(evaluation: SignEvaluation) -> Iterator[RenderableType]:
     """Accuracy by head, by signer, the most confused pairs, and what could not be scored or known."""
-    table = _table(f"Accuracy in % of {len(evaluation.clips):,} clips of {evaluation.split}, {len(evaluation.classes):,} signs", "head")
+    table = _table(f"Accuracy in %, per clip and per class: {len(evaluation.clips):,} clips of {evaluation.split}, {len(evaluation.classes):,} signs", "head")
     for head, accuracy in evaluation.accuracy.items():
         answers = head == evaluation.head
         table.add_row(f"{head} (answers)" if answers else head, *_cells(accuracy), style="bold" if answers else None)
@@ -72,9 +72,10 @@ def _remarks(evaluation: SignEvaluation) -> Iterator[str]:
 
 def _table(title: str, first: str) -> Table:
     table = Table(first, title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.columns[0].no_wrap = True
     for kind in KINDS:
         for k in TOP:
-            table.add_column(f"top-{k} {kind.replace('_', ' ')}", justify="right")
+            table.add_column(f"top-{k}" if kind == KINDS[0] else f"top-{k} class", justify="right", no_wrap=True)
     return table
 
 

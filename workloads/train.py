@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     from workloads.recipe import load_recipe
-    from workloads.training.run import BUNDLE, ended, new_run, old_run, train
+    from workloads.training.folders import BUNDLE, ended, old_run
+    from workloads.training.run import new_run, train
     from workloads.training.tasks import TITLES
 
     if options.print_recipe:

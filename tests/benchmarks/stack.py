@@ -21,6 +21,7 @@ from workloads.shards import ShardSet
 from workloads.training import run, workers
 from workloads.training.batches import ClipSource, EpochBatches
 from workloads.training.loop import Outcome, Setting, Training
+from workloads.training.preflight import task_of
 from workloads.training.session import LocalSession, RaySession, Session
 
 OUTPUT = "measured.json"
@@ -84,7 +85,7 @@ class _Worker:
 
 def _in_process(measurement: Measurement, recipe: Recipe, folder: Path) -> Any:
     shards = ShardSet.open(Path(recipe.data.shards))
-    setting = Setting(folder=folder, task=run.task_of(recipe, shards))
+    setting = Setting(folder=folder, task=task_of(recipe, shards))
     with single_process_group():
         return measurement(recipe, setting, LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split))
 

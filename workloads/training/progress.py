@@ -11,12 +11,13 @@ from workloads.training.tasks import TITLES
 
 
 class Progress:
-    """Shows the events of a run as they come: one line per window of `log_steps` steps."""
+    """Shows the events of a run as they come: one line per window of `log_steps` steps; `label` begins each where several runs go on at once."""
 
-    def __init__(self, *, total_steps: int, epochs: int, log_steps: int, console: Console | None = None) -> None:
+    def __init__(self, *, total_steps: int, epochs: int, log_steps: int, label: str = "", console: Console | None = None) -> None:
         self._total, self._epochs, self._window = total_steps, epochs, log_steps
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
+        self._label = f"{label}: " if label else ""
+        self._live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal and not label else None
         self._steps: list[Event] = []
 
     def __enter__(self) -> Progress:
@@ -61,7 +62,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         # Names of recordings may hold brackets, which are markup to rich.
-        self._console.print(text, markup=False)
+        self._console.print(self._label + text, markup=False)
         self._console.file.flush()
 
 

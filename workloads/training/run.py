@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from cluster.provenance import provenance
 from cluster.signals import StopRequest
-from cluster.spool import Spool, exclusive
-from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
+from cluster.spool import exclusive
+from cluster.tracking import Tracker
 from models.bundle import Bundle, save_bundle
-from models.errors import RecipeError, TrainingError
-from models.systems import SYSTEMS
+from models.ensemble import Ensemble
+from models.errors import TrainingError
 from workloads.bundles import corpus_card
-from workloads.part_runners import in_this_process
-from workloads.preprocess import PreprocessOptions, preprocess
-from workloads.recipe import Recipe, parse_recipe, read_values
-from workloads.shards import IndexRow, ShardSet
+from workloads.recipe import Recipe
+from workloads.shards import ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, Position, best_checkpoint, read_weights
-from workloads.training.events import EVENTS, Event, EventFollower, read_events
-from workloads.training.faults import clear_fault, some
+from workloads.training.events import EVENTS, EventFollower, read_events
+from workloads.training.faults import clear_fault
+from workloads.training.folders import BUNDLE, ENDED, make_folder, placed
 from workloads.training.loop import STOP_FILE, Outcome, Setting
 from workloads.training.plots import draw_plots
+from workloads.training.preflight import generate_shards, preflight, steps_in_all, task_of
 from workloads.training.progress import Progress
-from workloads.training.tasks import Metric, SentenceTask, SignTask, Task
+from workloads.training.tasks import Metric, Task
+from workloads.training.tracked import MetricsListener, tracked
 from workloads.training.workers import ray_cluster, train_in_process, train_on_ray
-from workloads.validation import steps_needed
-
-RECIPE = "recipe.yaml"
-BUNDLE = "bundle"
-ENDED = "ended"  # a file: nothing is left to do
-RATES = ("lr", "frames_per_s", "seconds", "gradient_norm")
-RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +38,7 @@ class Result:
     folder: Path
     outcome: Outcome
     exit_code: int
-    bundle: Bundle | None = None
+    bundle: Bundle | Ensemble | None = None
     metric: Metric = "wer"
     dev_scores: dict[str, float] | None = None
     seconds: float = 0.0
@@ -58,85 +46,34 @@ class Result:
 
 
 def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
-    """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
+    """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken or the shards don't fit."""
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
     generate_shards(recipe)
-    preflight(recipe, ShardSet.open(Path(recipe.data.shards)))  # a mistake here shall leave no folder behind
-    try:
-        folder = _new_folder(recipe)
-    except OSError as error:
-        raise RecipeError(f"run.root {recipe.run.root}: can't be written ({error.strerror or error}): choose another with --set run.root=FOLDER") from None
-    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
-    (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return recipe, folder
+    shards = ShardSet.open(Path(recipe.data.shards))
+    for each in members_of(recipe).values() or [recipe]:
+        preflight(each, shards)  # a mistake here shall leave no folder behind
+    return make_folder(recipe)
 
 
-def _new_folder(recipe: Recipe) -> Path:
-    root = runs_root(recipe.run.root)
-    if recipe.run.name:
-        folder = root / recipe.run.name
-        if (folder / RECIPE).exists():
-            raise RecipeError(f"{folder} holds a run of that name: continue it with --resume {folder}, or choose another with --set run.name=NAME")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    name = f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):  # runs that start in the same second
-        with suppress(FileExistsError):
-            (root / f"{name}{suffix}").mkdir(parents=True)
-            return root / f"{name}{suffix}"
-    raise RecipeError(f"{root} holds a thousand runs {name}: choose a name with --set run.name=NAME")
-
-
-def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -> tuple[Recipe, Path]:
-    """The recipe and folder of a run that is to be continued. Raises RecipeError where there is none, or an override would change it."""
-    folder = Path(name) if (Path(name) / RECIPE).exists() else runs_root(root) / name
-    file = folder / RECIPE
-    if not file.exists():
-        known = sorted(path.parent.name for path in runs_root(root).glob(f"*/{RECIPE}"))
-        raise RecipeError(f"no run {name!r} under {runs_root(root)}; there are: {', '.join(known) or 'none'}; or give the run's folder")
-    for override in overrides or []:
-        if not override.startswith(RESUMABLE):
-            raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
-    values = read_values(file)
-    for override in overrides or []:
-        key, _, text = override.partition("=")
-        section, _, name = key.partition(".")
-        values[section][name] = yaml.safe_load(text)
-    return parse_recipe(values, where=str(file)), folder.resolve()
-
-
-def runs_root(root: str) -> Path:
-    """Folder of all runs. In a `ray job` a relative root lies in the home folder, even where the working directory came with one of that name."""
-    return Path.home() / "signray" / root if in_job() else Path(root).resolve()
-
-
-def placed(path: str) -> Path:
-    """An absolute path. In a `ray job` what doesn't come with the working directory lies in the home folder: that directory vanishes with the job."""
-    return Path.home() / "signray" / path if in_job() and not Path(path).exists() else Path(path).resolve()  # an absolute path stays what it is
-
-
-def in_job() -> bool:
-    """Whether this is the driver of a `ray job`."""
-    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-def generate_shards(recipe: Recipe) -> None:
-    """Make the shards of a recipe that trains on generated signing, where they aren't there yet.
-
-    Raises ShardError where the folder holds shards that were made by other options.
-    """
-    if recipe.data.synthetic is not None:
-        settings = {name: str(int(value)) if value == int(value) else repr(value) for name, value in recipe.data.synthetic.items()}
-        preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
+def members_of(recipe: Recipe) -> dict[str, Recipe]:
+    """The recipe of each member of an ensemble, by name; none where the recipe is of one network."""
+    return {name: recipe.member(name) for name in recipe.ensemble.members} if recipe.ensemble else {}
 
 
 def train(recipe: Recipe, folder: Path) -> Result:
-    """Train, or continue what is in `folder`, and write the bundle of the best checkpoint.
+    """Train, or continue what is in `folder`, and write the bundle of the best checkpoint; of an ensemble, the members' and its own.
 
     Raises TrainingError for a fault of the run, ShardError for one of the shards, ConnectionError where RAY_ADDRESS doesn't answer.
     """
     with _alone(folder):
-        return _train(recipe, folder)
+        clear_fault(folder)
+        generate_shards(recipe)
+        shards = ShardSet.open(Path(recipe.data.shards))
+        if recipe.ensemble is None:
+            return _train(recipe, folder, shards)
+        from workloads.training.members import train_members
+
+        return train_members(recipe, folder, shards)
 
 
 @contextmanager
@@ -149,149 +86,31 @@ def _alone(folder: Path) -> Iterator[None]:
         raise TrainingError(f"{folder} is being trained by another process: wait for its end, or stop it") from None
 
 
-def _train(recipe: Recipe, folder: Path) -> Result:
-    clear_fault(folder)
-    generate_shards(recipe)
-    shards = ShardSet.open(Path(recipe.data.shards))
+def _train(recipe: Recipe, folder: Path, shards: ShardSet) -> Result:
     for text in preflight(recipe, shards):
         print(text, flush=True)
-    began = time.perf_counter()
+    in_process = recipe.train.num_workers == 0
     with tracked(recipe, folder, shards) as tracker:
-        outcome, exit_code = _run_workers(recipe, folder, shards, tracker)
-        result = Result(folder=folder, outcome=outcome, exit_code=exit_code, seconds=time.perf_counter() - began)
-        return _finish(result, recipe, shards, tracker)
+        with nullcontext() if in_process else ray_cluster(recipe), StopRequest(folder / STOP_FILE) as stop:
+            outcome, seconds = run_workers(recipe, folder, shards, tracker)
+        return finish(Result(folder=folder, outcome=outcome, exit_code=stop.exit_code, seconds=seconds), recipe, shards, tracker)
 
 
-def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
-    """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
-    expected = getattr(recipe.inputs, "num_keypoints", shards.num_keypoints)
-    if shards.num_keypoints != expected:
-        raise RecipeError(
-            f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {expected}: preprocess with --keypoints {expected}"
-        )
-    index = shards.index(recipe.data.train_split)
-    shards.files(recipe.data.dev_split)
-    isolated = SYSTEMS[recipe.system].task == "islr"
-    unlabelled = [row.name for row in index if not (row.label if isolated else row.glosses)]
-    if unlabelled:
-        what, source = ("label", "labelled signs") if isolated else ("glosses", "gloss sentences")
-        raise TrainingError(f"{len(unlabelled)} training clips have no {what}: {some(unlabelled)}: {recipe.system} learns from {source}; leave them out")
-    return [] if isolated else _too_long(recipe, shards, index)
+def run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker, *, label: str = "") -> tuple[Outcome, float]:
+    """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come; and its seconds.
 
-
-def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
-    """Warnings of clips that CTC can't align: at their own length, or only where training resamples them to its shortest."""
-    stride = getattr(recipe.network, "temporal_stride", 1)
-    most, shortest = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "shortest", 1.0)
-    needed = {row.name: steps_needed([shards.vocabulary.normalise(gloss) for gloss in row.glosses or ()]) for row in index}
-    always = [row.name for row in index if needed[row.name] > min(row.n_frames, most) // stride]
-    at_times = [row.name for row in index if row.name not in set(always) and needed[row.name] > -(-min(int(row.n_frames * shortest), most) // stride)]
-    texts = []
-    if always:
-        texts.append(f"{len(always)} training clips have more glosses than time steps; CTC counts nothing for them: {some(always)}")
-    if at_times:
-        texts.append(
-            f"{len(at_times)} training clips have too few time steps when resampled to {shortest:g} of their length, and count nothing then: {some(at_times)}"
-        )
-    return texts
-
-
-def _run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker) -> tuple[Outcome, int]:
-    """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come."""
-    setting = Setting(folder=folder, task=task_of(recipe, shards))
-    with Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps) as progress:
-        follower = EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder)))
-        if recipe.train.num_workers == 0:
-            with StopRequest(folder / STOP_FILE) as stop, follower:
-                return train_in_process(recipe, setting, shards), stop.exit_code
-        with ray_cluster(recipe), StopRequest(folder / STOP_FILE) as stop, follower:
-            return train_on_ray(recipe, setting, shards), stop.exit_code
-
-
-def task_of(recipe: Recipe, shards: ShardSet) -> Task:
-    """What the run is about. Raises TrainingError where no dev clip is annotated: there is nothing to validate on."""
-    rows = shards.index(recipe.data.dev_split)
-    if SYSTEMS[recipe.system].task == "slr":
-        sentences = {row.name: row.glosses for row in rows if row.glosses}
-        _need_references(sentences, recipe, "glosses")
-        return SentenceTask(corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=sentences, beam_width=recipe.validation.beam_width)
-    labels = {row.name: row.label for row in rows if row.label}
-    _need_references(labels, recipe, "a label")
-    clips = Counter(row.label for row in shards.index(recipe.data.train_split))
-    return SignTask(classes=shards.classes, references=labels, class_counts=tuple(clips[label] for label in shards.classes.labels))
-
-
-def _need_references(references: Mapping[str, object], recipe: Recipe, what: str) -> None:
-    if not references:
-        raise TrainingError(f"no clip of {recipe.data.dev_split} has {what}: nothing to validate on; choose another data.dev_split")
-
-
-def steps_in_all(recipe: Recipe, shards: ShardSet) -> int:
-    """Optimiser steps of the whole run."""
-    clips = shards.corpus.splits[recipe.data.train_split].recordings // max(1, recipe.train.num_workers)
-    return clips // recipe.train.batch_size // recipe.optim.accumulation * recipe.train.epochs
-
-
-class MetricsListener:
-    """Sends the numbers of events to the tracker, beginning with those of the run's folder that a killed driver didn't get to log.
-
-    Steps that a resumed run takes again were logged before.
+    label: stands before what is shown, where several runs go on at once.
     """
-
-    def __init__(self, tracker: Tracker, folder: Path) -> None:
-        self._tracker = tracker
-        self._logged = last_logged_step(folder)
-        for event in read_events(folder / EVENTS):
-            self(event)
-
-    def __call__(self, event: Event) -> None:
-        if event["kind"] == "step" and event["step"] > self._logged:
-            self._logged = event["step"]
-            rates: dict[str, float] = {key: event[key] for key in RATES if key in event}
-            self._tracker.log_metrics({**{f"loss/{name}": value for name, value in event["terms"].items()}, **rates}, step=event["step"])
-        elif event["kind"] == "validation":
-            self._tracker.log_metrics({f"dev_{event['metric']}/{head}": value for head, value in event["scores"].items()}, step=event["step"])
+    began = time.perf_counter()
+    setting = Setting(folder=folder, task=task_of(recipe, shards))
+    run = train_on_ray if recipe.train.num_workers else train_in_process
+    progress = Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps, label=label)
+    with progress, EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder))):
+        outcome = run(recipe, setting, shards)
+    return outcome, time.perf_counter() - began
 
 
-def last_logged_step(folder: Path) -> int:
-    """The last training step that the run's tracker was told of; 0 before the first."""
-    records = Spool(folder / SPOOL_FOLDER).read()
-    return max((record.content["step"] for record in records if record.kind == "metrics" and "loss/loss" in record.content["values"]), default=0)
-
-
-@contextmanager
-def tracked(recipe: Recipe, folder: Path, shards: ShardSet) -> Iterator[Tracker]:
-    """The run's tracker, told what the run is; ended with the run's status."""
-    tracker = MlflowTracker(
-        folder,
-        experiment=recipe.tracking.experiment,
-        run_name=folder.name,
-        tracking_uri=recipe.tracking.uri,
-        tags={"signray.system": recipe.system, "signray.recipe": recipe.recipe, "signray.shards": shards.checksum},
-        notify=lambda text: print(text, flush=True),
-    )
-    tracker.log_params(flat(recipe.dump()))
-    tracker.log_artifact(folder / RECIPE)
-    (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1, default=str) + "\n", encoding="utf-8")
-    tracker.log_artifact(folder / "provenance.json")
-    try:
-        yield tracker
-    except BaseException:
-        tracker.close("FAILED")
-        raise
-    else:
-        tracker.close("FINISHED" if ended(folder) else "KILLED")
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested options by dotted name."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return result
-
-
-def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) -> Result:
+def finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) -> Result:
     """Plots for every run; the bundle and its registration for one that came to its end."""
     clear_fault(result.folder)
     frames = {split: [row.n_frames for row in shards.index(split)] for split in (recipe.data.train_split, recipe.data.dev_split)}
@@ -314,11 +133,6 @@ def _finish(result: Result, recipe: Recipe, shards: ShardSet, tracker: Tracker) 
         tracker.log_artifact(bundle.folder)
     (result.folder / ENDED).touch()
     return replace(result, bundle=bundle, metric=task.metric, dev_scores=best[1].scores, version=version)
-
-
-def ended(folder: Path) -> bool:
-    """Whether a run has come to its end, with its bundle written and handed to the tracker."""
-    return (folder / ENDED).exists() and (folder / BUNDLE).exists()
 
 
 def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, task: Task, checkpoint: Path, position: Position) -> Bundle:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.environment import quiet_logging, quiet_ray_data
-from cluster.ray_cluster import connect, default_num_cpus
+from cluster.ray_cluster import ClusterInfo, connect, default_num_cpus
 from models.errors import RecipeError, ShardError, TrainingError
 from workloads.recipe import Recipe, parse_recipe
 from workloads.shards import ShardSet
@@ -36,16 +36,16 @@ def train_in_process(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outc
 
 
 @contextmanager
-def ray_cluster(recipe: Recipe) -> Iterator[None]:
-    """The cluster that RAY_ADDRESS names, or a private one with room for the recipe's workers.
+def ray_cluster(recipe: Recipe, *, at_once: int = 1) -> Iterator[ClusterInfo]:
+    """The cluster that RAY_ADDRESS names, or a private one with room for the recipe's workers, `at_once` runs of them.
 
     Raises RecipeError where a private cluster lacks the GPUs, ConnectionError where RAY_ADDRESS doesn't answer.
     """
     options = recipe.train
-    cpus = math.ceil(options.num_workers * options.cpus_per_worker)
-    with connect(num_cpus=default_num_cpus(cpus), threads=options.threads, driver_logs=False) as cluster:
+    cpus = at_once * math.ceil(options.num_workers * options.cpus_per_worker)
+    with connect(num_cpus=default_num_cpus(cpus) + at_once - 1, threads=options.threads, driver_logs=False) as cluster:
         print(f"{'started a private Ray cluster' if cluster.private else 'connected to Ray'} at {cluster.address}", flush=True)
-        gpus = options.num_workers * options.gpus_per_worker
+        cpus, gpus = math.ceil(options.num_workers * options.cpus_per_worker), options.num_workers * options.gpus_per_worker
         if gpus > cluster.num_gpus:
             text = f"the recipe's workers need {gpus:g} GPUs, {'this host' if cluster.private else 'the cluster'} has {cluster.num_gpus:g}"
             if cluster.private:
@@ -54,7 +54,7 @@ def ray_cluster(recipe: Recipe) -> Iterator[None]:
         if not cluster.private and cpus + 1 > cluster.num_cpus:
             # Ray Data's tasks need one, and without it training waits in silence.
             print(f"the recipe's workers and Ray Data need {cpus + 1} CPUs, the cluster has {cluster.num_cpus:g}: waiting until there are more", flush=True)
-        yield
+        yield cluster
 
 
 def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:

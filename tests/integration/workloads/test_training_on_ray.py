@@ -25,7 +25,8 @@ from models.errors import TrainingError
 from tests.integration.head_node import HeadNode
 from tests.unit.workloads.tiny_runs import NETWORK, altered_shards, assert_same_weights, last_weights, messages, tiny_recipe, write_tiny_shards
 from workloads.training.events import EVENTS, read_events
-from workloads.training.run import new_run, old_run, train
+from workloads.training.folders import old_run
+from workloads.training.run import new_run, train
 from workloads.training.workers import FAILURES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -19,7 +19,7 @@ from workloads.shards import CORPUS_FILE, ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, WEIGHTS, checkpoints
 from workloads.training.events import EVENTS, read_events
 from workloads.training.loop import Outcome, Setting
-from workloads.training.run import task_of
+from workloads.training.preflight import task_of
 from workloads.training.workers import train_in_process
 
 CORPUS = {

@@ -20,12 +20,15 @@ from workloads.entry import run_entry_point
 from workloads.recipe import Recipe, load_recipe
 from workloads.shards import ShardSet
 from workloads.train import main
-from workloads.training import run as run_module
+from workloads.training import tracked as tracked_module
 from workloads.training import workers
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS
 from workloads.training.events import EVENTS, EventLog
+from workloads.training.folders import BUNDLE, old_run, runs_root
 from workloads.training.loop import STOP_FILE, Outcome
-from workloads.training.run import BUNDLE, MetricsListener, new_run, old_run, preflight, runs_root, train
+from workloads.training.preflight import preflight
+from workloads.training.run import new_run, train
+from workloads.training.tracked import MetricsListener
 from workloads.training.workers import FAILURES, ray_cluster, train_on_ray
 
 
@@ -50,7 +53,7 @@ class MemoryTracker(NullTracker):
 def tracker(monkeypatch: pytest.MonkeyPatch) -> MemoryTracker:
     """The tracker of the run that the test makes."""
     kept = MemoryTracker()
-    monkeypatch.setattr(run_module, "MlflowTracker", lambda *_, **settings: kept)
+    monkeypatch.setattr(tracked_module, "MlflowTracker", lambda *_, **settings: kept)
     return kept
 
 

@@ -1,0 +1,83 @@
+"""Where a run lies: its folder, made for a new run and found again for one that is continued."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from models.errors import RecipeError
+from workloads.recipe import Recipe, parse_recipe, read_values
+
+RECIPE = "recipe.yaml"
+BUNDLE = "bundle"
+ENDED = "ended"  # a file: nothing is left to do
+RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
+
+
+def make_folder(recipe: Recipe) -> tuple[Recipe, Path]:
+    """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
+    try:
+        folder = _new_folder(recipe)
+    except OSError as error:
+        raise RecipeError(f"run.root {recipe.run.root}: can't be written ({error.strerror or error}): choose another with --set run.root=FOLDER") from None
+    recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
+    (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return recipe, folder
+
+
+def _new_folder(recipe: Recipe) -> Path:
+    root = runs_root(recipe.run.root)
+    if recipe.run.name:
+        folder = root / recipe.run.name
+        if (folder / RECIPE).exists():
+            raise RecipeError(f"{folder} holds a run of that name: continue it with --resume {folder}, or choose another with --set run.name=NAME")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    name = f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 1000))):  # runs that start in the same second
+        with suppress(FileExistsError):
+            (root / f"{name}{suffix}").mkdir(parents=True)
+            return root / f"{name}{suffix}"
+    raise RecipeError(f"{root} holds a thousand runs {name}: choose a name with --set run.name=NAME")
+
+
+def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -> tuple[Recipe, Path]:
+    """The recipe and folder of a run that is to be continued. Raises RecipeError where there is none, or an override would change it."""
+    folder = Path(name) if (Path(name) / RECIPE).exists() else runs_root(root) / name
+    file = folder / RECIPE
+    if not file.exists():
+        known = sorted(path.parent.name for path in runs_root(root).glob(f"*/{RECIPE}"))
+        raise RecipeError(f"no run {name!r} under {runs_root(root)}; there are: {', '.join(known) or 'none'}; or give the run's folder")
+    for override in overrides or []:
+        if not override.startswith(RESUMABLE):
+            raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
+    values = read_values(file)
+    for override in overrides or []:
+        key, _, text = override.partition("=")
+        section, _, name = key.partition(".")
+        values[section][name] = yaml.safe_load(text)
+    return parse_recipe(values, where=str(file)), folder.resolve()
+
+
+def runs_root(root: str) -> Path:
+    """Folder of all runs. In a `ray job` a relative root lies in the home folder, even where the working directory came with one of that name."""
+    return Path.home() / "signray" / root if in_job() else Path(root).resolve()
+
+
+def placed(path: str) -> Path:
+    """An absolute path. In a `ray job` what doesn't come with the working directory lies in the home folder: that directory vanishes with the job."""
+    return Path.home() / "signray" / path if in_job() and not Path(path).exists() else Path(path).resolve()  # an absolute path stays what it is
+
+
+def in_job() -> bool:
+    """Whether this is the driver of a `ray job`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def ended(folder: Path) -> bool:
+    """Whether a run has come to its end, with its bundle written and handed to the tracker."""
+    return (folder / ENDED).exists() and (folder / BUNDLE).exists()

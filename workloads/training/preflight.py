@@ -1,0 +1,85 @@
+"""What is looked at before a run starts, and what the run is about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from models.errors import RecipeError, TrainingError
+from models.systems import SYSTEMS
+from workloads.part_runners import in_this_process
+from workloads.preprocess import PreprocessOptions, preprocess
+from workloads.recipe import Recipe
+from workloads.shards import IndexRow, ShardSet
+from workloads.training.faults import some
+from workloads.training.tasks import SentenceTask, SignTask, Task
+from workloads.validation import steps_needed
+
+
+def generate_shards(recipe: Recipe) -> None:
+    """Make the shards of a recipe that trains on generated signing, where they aren't there yet.
+
+    Raises ShardError where the folder holds shards that were made by other options.
+    """
+    if recipe.data.synthetic is not None:
+        settings = {name: str(int(value)) if value == int(value) else repr(value) for name, value in recipe.data.synthetic.items()}
+        preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
+
+
+def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
+    """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
+    expected = getattr(recipe.inputs, "num_keypoints", shards.num_keypoints)
+    if shards.num_keypoints != expected:
+        raise RecipeError(
+            f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {expected}: preprocess with --keypoints {expected}"
+        )
+    index = shards.index(recipe.data.train_split)
+    shards.files(recipe.data.dev_split)
+    isolated = SYSTEMS[recipe.system].task == "islr"
+    unlabelled = [row.name for row in index if not (row.label if isolated else row.glosses)]
+    if unlabelled:
+        what, source = ("label", "labelled signs") if isolated else ("glosses", "gloss sentences")
+        raise TrainingError(f"{len(unlabelled)} training clips have no {what}: {some(unlabelled)}: {recipe.system} learns from {source}; leave them out")
+    return [] if isolated else _too_long(recipe, shards, index)
+
+
+def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
+    """Warnings of clips that CTC can't align: at their own length, or only where training resamples them to its shortest."""
+    stride = getattr(recipe.network, "temporal_stride", 1)
+    most, shortest = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "shortest", 1.0)
+    needed = {row.name: steps_needed([shards.vocabulary.normalise(gloss) for gloss in row.glosses or ()]) for row in index}
+    always = [row.name for row in index if needed[row.name] > min(row.n_frames, most) // stride]
+    at_times = [row.name for row in index if row.name not in set(always) and needed[row.name] > -(-min(int(row.n_frames * shortest), most) // stride)]
+    texts = []
+    if always:
+        texts.append(f"{len(always)} training clips have more glosses than time steps; CTC counts nothing for them: {some(always)}")
+    if at_times:
+        texts.append(
+            f"{len(at_times)} training clips have too few time steps when resampled to {shortest:g} of their length, and count nothing then: {some(at_times)}"
+        )
+    return texts
+
+
+def task_of(recipe: Recipe, shards: ShardSet) -> Task:
+    """What the run is about. Raises TrainingError where no dev clip is annotated: there is nothing to validate on."""
+    rows = shards.index(recipe.data.dev_split)
+    if SYSTEMS[recipe.system].task == "slr":
+        sentences = {row.name: row.glosses for row in rows if row.glosses}
+        _need_references(sentences, recipe, "glosses")
+        return SentenceTask(corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=sentences, beam_width=recipe.validation.beam_width)
+    labels = {row.name: row.label for row in rows if row.label}
+    _need_references(labels, recipe, "a label")
+    clips = Counter(row.label for row in shards.index(recipe.data.train_split))
+    return SignTask(classes=shards.classes, references=labels, class_counts=tuple(clips[label] for label in shards.classes.labels))
+
+
+def _need_references(references: Mapping[str, object], recipe: Recipe, what: str) -> None:
+    if not references:
+        raise TrainingError(f"no clip of {recipe.data.dev_split} has {what}: nothing to validate on; choose another data.dev_split")
+
+
+def steps_in_all(recipe: Recipe, shards: ShardSet) -> int:
+    """Optimiser steps of the whole run."""
+    clips = shards.corpus.splits[recipe.data.train_split].recordings // max(1, recipe.train.num_workers)
+    return clips // recipe.train.batch_size // recipe.optim.accumulation * recipe.train.epochs
