@@ -17,7 +17,7 @@ from models.decoding.emissions import map_threads
 from models.decoding.fusion import NO_FUSION, Fusion
 from models.decoding.language_model import UNKNOWN_LOG_PROB, LanguageModel, fuse, read_arpa
 from models.decoding.prefix_beam import PrefixSearch, Ranking, rank_candidates
-from models.decoding.prefix_kernel import IMPOSSIBLE
+from models.decoding.prefix_state import IMPOSSIBLE
 
 Backend = Literal["own", "ctcdecode"]
 SUM_TOLERANCE = 1e-2  # half-precision softmax sums stay within it

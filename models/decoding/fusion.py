@@ -48,9 +48,7 @@ NO_FUSION = no_model(np.zeros(0, np.float32), active=False)
 
 @jit
 def emission_bonus(fusion: Fusion, history: int, token: int) -> tuple[np.float32, int]:
-    """Bonus of `token` after `history` (a node), and the history that it leaves."""
-    if not fusion.active:
-        return np.float32(0.0), 0
+    """Bonus of `token` after `history` (a node), and the history that it leaves; of an active fusion only."""
     bonus, word = fusion.bias[token], fusion.word[token]
     if word == NONE:
         return bonus, ROOT

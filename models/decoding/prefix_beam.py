@@ -13,7 +13,8 @@ from torch import Tensor
 from models.decoding.candidates import Candidates, select_candidates
 from models.decoding.emissions import Emissions, read_emissions
 from models.decoding.fusion import NO_FUSION, Fusion
-from models.decoding.prefix_kernel import ROOT, Beam, Tree, advance, new_beam, new_pool, new_tree
+from models.decoding.prefix_kernel import advance
+from models.decoding.prefix_state import IN_BEAM, ROOT, Beam, Tree, new_beam, new_pool, new_tree
 from models.jit import jit
 
 
@@ -113,7 +114,7 @@ def rank_candidates(candidates: Candidates, num_classes: int, search: PrefixSear
 @jit
 def read_beam(tree: Tree, beam: Beam) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """The fields of a `Ranking`."""
-    nodes = beam.nodes[: beam.counts[0]]
+    nodes = beam.nodes[: beam.counts[IN_BEAM]]
     lengths, scores, bonuses = np.zeros(len(nodes), np.int64), np.empty(len(nodes), np.float32), np.zeros(len(nodes), np.float32)
     for row, leaf in enumerate(nodes):
         node, scores[row] = leaf, tree.score[leaf]

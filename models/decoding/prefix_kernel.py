@@ -4,98 +4,17 @@ What makes it quick: an extension that doesn't enter the beam is never made a no
 holds the prefixes in the beam and their ancestors only; a step walks the few children that these have, and compares the rest of the
 pairs of prefix and token with the lowest score of a full beam.
 
-The state between steps is three tuples of arrays: 48 bytes x nodes (at most 1 + beam_width x steps), 44 x beam_width, 12 x V. It can
-be carried from chunk to chunk of a stream.
+The state between steps (`prefix_state.py`) can be carried from chunk to chunk of a stream.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.decoding.fusion import Fusion, emission_bonus
+from models.decoding.prefix_state import FREE, FREED, IMPOSSIBLE, IN_BEAM, MADE, NONE, ROOT, STEP, TAKEN, TURN, Beam, Pool, Tree
 from models.jit import jit
-
-NONE, FREED = -1, -2
-ROOT = 0
-IMPOSSIBLE = np.float32(-3.4028235e38)  # ctcdecode's logarithm of 0
-
-
-class Tree(NamedTuple):
-    """Prefixes as arrays over nodes, node 0 the empty one. `place` is NONE for a node that is out of the beam but has descendants in it."""
-
-    parent: NDArray[np.int32]
-    token: NDArray[np.int32]
-    first_child: NDArray[np.int32]
-    next_sibling: NDArray[np.int32]
-    place: NDArray[np.int32]  # in the beam
-    timestep: NDArray[np.int32]  # at which the token was likeliest, while the parent was in the beam
-    context: NDArray[np.int32]  # state of the language model
-    best: NDArray[np.float32]  # log-probability of the token at `timestep`
-    blank: NDArray[np.float32]  # paths that end in the blank
-    emitted: NDArray[np.float32]  # paths that end in the token
-    score: NDArray[np.float32]
-    bonus: NDArray[np.float32]  # of the language model and hot words for this token; 0 without
-
-
-class Pool(NamedTuple):
-    """What competes for the next beam: a heap of slots, the lowest score on top, and what each slot would become."""
-
-    heap: NDArray[np.int32]
-    node: NDArray[np.int32]  # NONE: a new child of `parent`
-    parent: NDArray[np.int32]
-    token: NDArray[np.int32]
-    context: NDArray[np.int32]
-    score: NDArray[np.float32]
-    blank: NDArray[np.float32]
-    emitted: NDArray[np.float32]
-    log_prob: NDArray[np.float32]
-    bonus: NDArray[np.float32]
-
-
-class Beam(NamedTuple):
-    """Nodes in falling order of score; `counts`: nodes in the beam, nodes ever made, head of the list of freed nodes, steps seen, slots taken.
-
-    seat (V,): where a token stands among the step's candidates, or NONE; mark (V,): the last prefix that has the token as a child already.
-    """
-
-    nodes: NDArray[np.int32]
-    counts: NDArray[np.int64]
-    seat: NDArray[np.int32]
-    mark: NDArray[np.int64]
-
-
-IN_BEAM, MADE, FREE, STEP, TAKEN, TURN = 0, 1, 2, 3, 4, 5
-
-
-def new_tree(num_nodes: int, start_context: int = 0) -> Tree:
-    """A tree of the empty prefix, with room for `num_nodes`."""
-    links = np.full((7, num_nodes), NONE, np.int32)
-    logs = np.full((5, num_nodes), IMPOSSIBLE, np.float32)
-    tree = Tree(*links, *logs)
-    tree.place[ROOT], tree.context[ROOT] = 0, start_context
-    tree.blank[ROOT] = tree.score[ROOT] = tree.bonus[ROOT] = 0.0
-    return tree
-
-
-def grow_tree(tree: Tree, num_nodes: int) -> Tree:
-    """The same tree with room for `num_nodes`."""
-    grown = new_tree(num_nodes)
-    for old, new in zip(tree, grown, strict=True):
-        new[: len(old)] = old
-    return grown
-
-
-def new_beam(beam_width: int, num_classes: int) -> Beam:
-    """A beam of the root alone."""
-    counts = np.array([1, 1, NONE, 0, 0, 0], np.int64)
-    return Beam(np.zeros(beam_width, np.int32), counts, np.full(num_classes, NONE, np.int32), np.full(num_classes, NONE, np.int64))
-
-
-def new_pool(beam_width: int) -> Pool:
-    return Pool(*np.empty((5, beam_width), np.int32), *np.empty((5, beam_width), np.float32))
 
 
 @jit
@@ -184,21 +103,23 @@ def _extend(
 ) -> None:
     """Extensions that are no nodes yet. The beam falls in score: where its best can't enter with a token, none can."""
     num_able, highest = _able_tokens(tree, beam, pool, tokens, log_probs, blank, able, fusion)
+    lowest = _entry_level(beam, pool)
     for place in range(beam.counts[IN_BEAM] if num_able else 0):
         parent = beam.nodes[place]
-        if highest + tree.score[parent] + fusion.highest < _entry_level(beam, pool):
+        if highest + tree.score[parent] + fusion.highest < lowest:
             break
         _mark_children(tree, beam, parent)
         for seat in able[:num_able]:
             token = tokens[seat]
             reached = log_probs[seat] + (tree.blank[parent] if token == tree.token[parent] else tree.score[parent])
-            if reached + fusion.highest < _entry_level(beam, pool) or beam.mark[token] == beam.counts[TURN]:
+            if reached + fusion.highest < lowest or beam.mark[token] == beam.counts[TURN]:
                 continue
-            bonus, context = emission_bonus(fusion, tree.context[parent], token)
+            bonus, context = emission_bonus(fusion, tree.context[parent], token) if fusion.active else (np.float32(0.0), 0)
             slot = _take_slot(beam, pool, reached + bonus, token)
             if slot != NONE:
                 pool.node[slot], pool.parent[slot], pool.blank[slot], pool.emitted[slot] = NONE, parent, IMPOSSIBLE, reached + bonus
                 pool.log_prob[slot], pool.bonus[slot], pool.context[slot] = log_probs[seat], bonus, context
+                lowest = _entry_level(beam, pool)
 
 
 @jit

@@ -11,7 +11,8 @@ from torch import Tensor
 from models.decoding.candidates import select_candidates
 from models.decoding.emissions import read_emissions
 from models.decoding.prefix_beam import PrefixHypothesis, PrefixSearch, Ranking, read_beam
-from models.decoding.prefix_kernel import IN_BEAM, MADE, NONE, ROOT, STEP, Beam, Pool, Tree, advance, grow_tree, new_beam, new_pool, new_tree
+from models.decoding.prefix_kernel import advance
+from models.decoding.prefix_state import IN_BEAM, MADE, NONE, ROOT, STEP, Beam, Pool, Tree, grow_tree, new_beam, new_pool, new_tree
 from models.jit import jit
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from models.decoding.candidates import select_candidates
 from models.decoding.emissions import read_emissions
 from models.decoding.prefix_beam import PrefixHypothesis, PrefixSearch, prefix_beam_search
-from models.decoding.prefix_kernel import new_beam, new_pool, new_tree
+from models.decoding.prefix_state import new_beam, new_pool, new_tree
 from tests.unit.models.decoding.oracles import log_softmax
 from tests.unit.models.decoding.prefix_oracles import Found, all_labellings, prefix_search
 
