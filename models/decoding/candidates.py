@@ -156,8 +156,9 @@ def _column_bound(keys_V: NDArray[np.int32], columns: NDArray[np.int32], rank: i
     for column in range(width):
         columns[column] = keys_V[column]
     for start in range(width, len(keys_V) - width + 1, width):
+        row = keys_V[start : start + width]
         for column in range(width):
-            columns[column] = max(columns[column], keys_V[start + column])
+            columns[column] = max(columns[column], row[column])
     return _nth_largest(columns, rank, 12)
 
 
@@ -165,16 +166,17 @@ def _column_bound(keys_V: NDArray[np.int32], columns: NDArray[np.int32], rank: i
 def _nth_largest(keys: NDArray[np.int32], rank: int, num_rounds: int) -> int:
     """The `rank`-th largest key, by halving the interval that holds it; with fewer than 32 rounds perhaps a lower one."""
     least = greatest = keys[0]
-    for key in keys:
-        least, greatest = min(least, key), max(greatest, key)
+    for place in range(len(keys)):
+        least, greatest = min(least, keys[place]), max(greatest, keys[place])
     low, high = np.int64(least), np.int64(greatest) + 1  # at least `rank` keys reach low, fewer reach high
     for _ in range(num_rounds):
         middle = (low + high) >> 1
         if middle == low:
             break
-        pivot, reached = np.int32(middle), np.int32(0)
-        for key in keys:
-            reached += np.int32(key >= pivot)
+        pivot, reached = np.int32(middle), 0
+        for place in range(len(keys)):
+            if keys[place] >= pivot:
+                reached += 1
         if reached >= rank:
             low = middle
         else:

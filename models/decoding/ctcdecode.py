@@ -15,7 +15,7 @@ from torch import Tensor
 from models.decoding.candidates import Scale, select_candidates, select_on_device
 from models.decoding.emissions import map_threads
 from models.decoding.fusion import NO_FUSION, Fusion
-from models.decoding.language_model import UNKNOWN_LOG_PROB, LanguageModel, fuse, read_arpa
+from models.decoding.language_model import UNKNOWN_LOG_PROB, LanguageModel, fuse, read_language_model
 from models.decoding.prefix_beam import PrefixSearch, Ranking, rank_candidates
 from models.decoding.prefix_state import IMPOSSIBLE
 
@@ -60,7 +60,7 @@ class CTCBeamDecoder:
         self._warned = False
         self._model: LanguageModel | None = None
         if model_path is not None:
-            self._model = read_arpa(model_path, self._labels, blank=blank_id, unknown_log_prob=UNKNOWN_LOG_PROB)
+            self._model = read_language_model(model_path, self._labels, blank=blank_id, unknown_log_prob=UNKNOWN_LOG_PROB)
         elif alpha or beta:
             warnings.warn("alpha and beta are ignored without a language model (model_path), as ctcdecode does", stacklevel=2)
         self._search = PrefixSearch(beam_width=beam_width, cutoff_top_n=cutoff_top_n, cutoff_prob=cutoff_prob, blank=blank_id, fusion=self._fusion(alpha, beta))

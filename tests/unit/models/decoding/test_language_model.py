@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import math
+import sys
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models.decoding import decode
+from models.decoding.arpa import LN_10, read_arpa
 from models.decoding.fusion import NO_FUSION, Fusion, emission_bonus
-from models.decoding.language_model import fuse, read_arpa
+from models.decoding.kenlm_binary import ask_model
+from models.decoding.language_model import fuse, read_language_model
 from models.decoding.prefix_beam import PrefixSearch, prefix_beam_search
 from models.errors import LanguageModelError
 from tests.unit.models.decoding.oracles import log_softmax
@@ -40,7 +44,7 @@ def literal_bonus(model: Ngrams, alpha: float, beta: float, hot_words: dict[str,
 
 def fused(path: Path, model: Ngrams, alpha: float, beta: float, hot_words: dict[str, float]) -> Fusion:
     path.write_text(model.arpa(), encoding="utf-8")
-    return fuse(LABELS, model=read_arpa(path, LABELS), alpha=alpha, beta=beta, hot_words=hot_words)
+    return fuse(LABELS, model=read_language_model(path, LABELS), alpha=alpha, beta=beta, hot_words=hot_words)
 
 
 weights = {"alpha": st.sampled_from([0.3, 1.0, 2.0]), "beta": st.sampled_from([-1.0, 0.0, 1.5]), "hot": st.sampled_from([0.0, 2.0])}
@@ -81,7 +85,7 @@ def test_a_narrow_beam_equals_the_literal_procedure(
 def test_weights_of_nothing_leave_the_search_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "model.arpa"
     path.write_text(random_ngrams(1, LABELS[1:]).arpa(), encoding="utf-8")
-    assert fuse(LABELS, model=read_arpa(path, LABELS), alpha=0.0) is NO_FUSION
+    assert fuse(LABELS, model=read_language_model(path, LABELS), alpha=0.0) is NO_FUSION
     logits = random_logits(3, 2, 9, 4)
     plain = prefix_beam_search(logits, [9, 7], search=PrefixSearch())
     tiny = prefix_beam_search(
@@ -108,15 +112,15 @@ def test_glosses_that_the_model_lacks_are_told_and_score_as_unknown(tmp_path: Pa
     path = tmp_path / "model.arpa"
     path.write_text("\\data\\\n\\1-grams:\n-1\t<s>\n-2\t<unk>\n-0.5\tHEUTE\n\\end\\\n", encoding="utf-8")
     with pytest.warns(UserWarning, match=r"lacks 2 of 3 glosses \(REGEN, NORD\): each scores as the model's <unk>"):
-        model = read_arpa(path, LABELS)
+        model = read_language_model(path, LABELS)
     assert (model.unknown, model.words, model.order) == (("REGEN", "NORD"), ("HEUTE",), 1)
     assert emission_bonus(fuse(LABELS, model=model, alpha=0.5), 0, 3)[0] == pytest.approx(-math.log(10))
     with pytest.warns(UserWarning, match="each scores as a log-probability of -7"):
-        model = read_arpa(path, LABELS, unknown_log_prob=-7.0)
+        model = read_language_model(path, LABELS, unknown_log_prob=-7.0)
     assert emission_bonus(fuse(LABELS, model=model, alpha=0.5), 0, 3)[0] == pytest.approx(-3.5)
     path.write_text("\\data\\\n\\1-grams:\n-0.5\tHEUTE\n\\end\\\n", encoding="utf-8")
     with pytest.warns(UserWarning, match="each scores as a log-probability of -1000"):
-        read_arpa(path, LABELS)
+        read_language_model(path, LABELS)
     with pytest.raises(ValueError, match="was read for 4 labels, not for 3"):
         fuse(LABELS[:3], model=model, alpha=1.0)
 
@@ -127,7 +131,7 @@ def test_a_compressed_file_is_the_same_model(tmp_path: Path) -> None:
     (tmp_path / "model.arpa.gz").write_bytes(gzip.compress(text.encode()))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plain, packed = (read_arpa(tmp_path / name, LABELS) for name in ("model.arpa", "model.arpa.gz"))
+        plain, packed = (read_language_model(tmp_path / name, LABELS) for name in ("model.arpa", "model.arpa.gz"))
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(plain.arrays, packed.arrays, strict=True))
 
 
@@ -137,7 +141,6 @@ HEAD = b"\\data\\\n\\1-grams:\n-1 HEUTE\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"mmap lm http://kheafield.com/code format version 5\n\0", "is a KenLM binary: give the ARPA text file"),
         (b"", "it has no section"),
         (b"nothing\n\\end\\\n", "none of its words is a gloss"),
         (HEAD, r"it ends without \\end"),
@@ -157,6 +160,81 @@ def test_a_file_that_is_no_model_is_one_line(content: bytes | None, message: str
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(LanguageModelError, match=message) as raised:
-        read_arpa(path, LABELS)
+        read_language_model(path, LABELS)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+def test_a_kenlm_binary_needs_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0")
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    with pytest.raises(LanguageModelError, match="which needs the package kenlm: install it, or give the ARPA text file instead"):
+        read_language_model(path, LABELS)
+
+
+class Answer(NamedTuple):
+    log_prob: float
+    ngram_length: int
+    oov: bool
+
+
+class State:
+    history: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self.history == other.history
+
+    def __hash__(self) -> int:
+        return hash(self.history)
+
+
+class Model:
+    """Answers as `kenlm.Model` does."""
+
+    def __init__(self, ngrams: Ngrams) -> None:
+        self.ngrams, self.order = ngrams, ngrams.order
+
+    def NullContextWrite(self, state: State) -> None:  # noqa: N802
+        state.history = ()
+
+    def BaseFullScore(self, state: State, word: str, out: State) -> Answer:  # noqa: N802
+        whole = (*state.history, word if (word,) in self.ngrams.log_probs else "<unk>")
+        matched = next(length for length in range(len(whole), 0, -1) if whole[-length:] in self.ngrams.log_probs)
+        kept = whole[-min(matched, self.order - 1) :] if self.order > 1 else ()
+        while kept and not self._matters(kept):
+            kept = kept[1:]
+        out.history = kept
+        return Answer(self.ngrams.log10(state.history, whole[-1]), matched, whole[-1] == "<unk>")
+
+    def _matters(self, history: tuple[str, ...]) -> bool:
+        return bool(self.ngrams.backoffs.get(history)) or any(gram[:-1] == history for gram in self.ngrams.log_probs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, order=st.integers(1, 4), density=st.sampled_from([0.1, 0.6]))
+def test_asking_finds_the_ngrams(seed: int, order: int, density: float) -> None:
+    ngrams, words = random_ngrams(seed, LABELS[1:], order, density=density), {label: token for token, label in enumerate([*LABELS, "<s>", "<unk>", "LOST"])}
+    found = ask_model(Model(ngrams), State, words)
+    named = {tuple(words[word] for word in gram): gram for gram in ngrams.log_probs if "</s>" not in gram}
+    assert found.nodes.keys() == {(), *named}
+    for gram, texts in named.items():
+        node = found.nodes[gram]
+        assert found.log_probs[node] == pytest.approx(ngrams.log_probs[texts] * LN_10)
+        if any((*gram, word) not in found.nodes for word in words.values()) and len(gram) < ngrams.order:
+            assert found.backoffs[node] == pytest.approx(ngrams.backoffs.get(texts, 0.0) * LN_10, abs=1e-6)
+
+
+def test_kenlm_itself_answers_as_asked(tmp_path: Path) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="the package kenlm is not installed: its own answers are not tested")
+    ngrams = random_ngrams(3, LABELS[1:], 3)
+    path = tmp_path / "model.arpa"
+    path.write_text(ngrams.arpa().replace("made up\n", ""), encoding="utf-8")
+    words = {label: token for token, label in enumerate(LABELS) if token} | {"<s>": 4, "<unk>": 5}
+    asked, read = ask_model(kenlm.Model(str(path)), kenlm.State, words), read_arpa(path, words)
+    assert asked.nodes.keys() == read.nodes.keys()
+    for gram, node in read.nodes.items():
+        if gram != (4,):  # nothing asks for the probability of a start
+            assert asked.log_probs[asked.nodes[gram]] == pytest.approx(read.log_probs[node], abs=1e-5)
+        if len(gram) < 3 and any((*gram, word) not in read.nodes for word in words.values()):
+            assert asked.backoffs[asked.nodes[gram]] == pytest.approx(read.backoffs[node], abs=1e-5)
