@@ -69,7 +69,7 @@ def _statistics(state: Mapping[str, Tensor], entry: str) -> Vector:
     value = next((state[f"{name}.{entry}"] for name in STATISTICS if f"{name}.{entry}" in state), None)
     if value is None or value.numel() != NUM_JOINTS * 3:
         raise CheckpointError(f"no {STATISTICS[0]}.{entry} of {NUM_JOINTS} joints × 3 channels: not weights of DSTA-SLR on 27 joints")
-    result: Vector = value.detach().double().numpy().reshape(NUM_JOINTS, 3)
+    result: Vector = value.detach().double().cpu().numpy().reshape(NUM_JOINTS, 3)
     return result
 
 

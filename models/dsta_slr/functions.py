@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.dsta_slr import kernels
@@ -120,23 +121,26 @@ class TrainingNorm(torch.autograd.Function):
 
 
 def temporal_product(x_TBJC: Tensor, short: Tensor, long: Tensor, stride: int) -> Tensor:
-    """Two convolutions over frames side by side, weights (O, C, kernel) each, the shorter first: (T, B, J, C) → (T/stride, B, J, 2·O)."""
-    margin = (long.shape[2] - short.shape[2]) // 2
-    weight = torch.cat([torch.nn.functional.pad(short, (margin, margin)), long]).permute(2, 1, 0).contiguous()
+    """Two convolutions over frames side by side, weights (kernel, C, O) each, the shorter first: (T, B, J, C) → (T/stride, B, J, 2·O)."""
+    margin = (len(long) - len(short)) // 2
+    weight = torch.cat([F.pad(short, (0, 0, 0, 0, margin, margin)), long], 2)
     if transforms_pay(x_TBJC, weight, stride):
         spectral: Tensor = SpectralProduct.apply(x_TBJC, weight, stride)
         return spectral
-    by_taps: Tensor = TapProduct.apply(x_TBJC, weight, stride, margin, len(short))
+    by_taps: Tensor = TapProduct.apply(x_TBJC, weight, stride, margin, short.shape[2])
     return by_taps
 
 
 def transforms_pay(x_TBJC: Tensor, weight_KCO: Tensor, stride: int) -> bool:
-    """Whether multiplications, with those of the transforms, are fewer than the taps'; transforms of the weight count less the more rows share them."""
+    """Whether multiplications, with those of the transforms, are fewer than the taps'.
+
+    The weight's transform is bound by memory, as if a product took 100 multiplications an entry, and counts less the more rows share it.
+    """
     T, B, J, C = x_TBJC.shape
     kernel, _, O = weight_KCO.shape
     products = num_products(T, kernel, stride)
     num_out = (T - 1) // stride + 1
-    by_transforms = products * (C * O + T * C / stride + num_out * O + 16 * C * O / (B * J))
+    by_transforms = products * (C * O + T * C / stride + num_out * O + 100 * C * O / (B * J))
     return by_transforms < 0.9 * num_out * (kernel - 1) * C * O
 
 

@@ -96,14 +96,13 @@ class Linear(nn.Module):
 
 
 class TemporalBranch(nn.Module):
-    """Weights of a convolution over frames, (O, C, kernel), and its batch norm."""
+    """Weights of a convolution over frames, (kernel, C, O) as the products of its taps read them, and its batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel))
+        self.weight = nn.Parameter(torch.empty(kernel, in_channels, out_channels).normal_(0, math.sqrt(2 / (kernel * out_channels))))  # Kaiming, fan out
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.norm = Norm(out_channels)
-        nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
 
 class TemporalLayer(nn.Module):
@@ -125,7 +124,7 @@ class TemporalLayer(nn.Module):
             return temporal_product(x_TBJC, self.short.weight, self.long.weight, self.stride)
         x_BCTJ = x_TBJC.permute(1, 3, 0, 2)
         branches = (self.short.weight, self.long.weight)
-        products = [F.conv2d(x_BCTJ, weight[..., None], stride=(self.stride, 1), padding=(weight.shape[2] // 2, 0)) for weight in branches]
+        products = [F.conv2d(x_BCTJ, weight.permute(2, 1, 0)[..., None], stride=(self.stride, 1), padding=(len(weight) // 2, 0)) for weight in branches]
         return torch.cat(products, 1).permute(2, 0, 3, 1)
 
 

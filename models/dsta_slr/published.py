@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -78,29 +79,33 @@ def load(network: DstaSlr, state: Mapping[str, Tensor], *, stream: Stream, any_s
     """
     state = {name.removeprefix("module."): value for name, value in state.items()}
     guess = check_stream(state, stream, any_stream=any_stream)
-    load_published(network, state, to_published=RENAMES)
+    load_published(network, {name: _to_ours(name, value) for name, value in state.items()}, to_published=RENAMES)
     return guess
 
 
 def export(network: DstaSlr) -> dict[str, Tensor]:
     """The state dict of `network` as the published program reads it."""
-    return {
-        name: value.reshape(_published_shape(name, value)) for name, value in ((renamed(name, RENAMES), value) for name, value in network.state_dict().items())
-    }
+    named = ((renamed(name, RENAMES), value) for name, value in network.state_dict().items())
+    return {name: to_published(name, value) for name, value in named}
 
 
-def _published_shape(name: str, value: Tensor) -> tuple[int, ...]:
+def to_published(name: str, value: Tensor) -> Tensor:
+    """An entry of ours, or its gradient, in the shape that it has under the published `name`."""
     shape = tuple(value.shape)
-    if name.endswith("attention0s"):
-        return (1, *shape)
-    if name.endswith("san.alphas"):
-        return (1, *shape, 1, 1)
-    if name.endswith("Edge_conv.alphas"):
-        return (1, 1, *shape, 1)
-    if name.endswith("Linear_bias"):
-        return (1, *shape, 1, 1)
-    if name.endswith("net.0.weight"):
-        return (*shape, 1, 1, 1)
-    if name.endswith((".conv.weight", "in_nets.weight", "transform.weight", "net.1.weight", "down.0.weight")):
-        return (*shape, 1) if len(shape) == 3 else (*shape, 1, 1)
-    return shape
+    if re.search(TEMPORAL, name):
+        return value.permute(2, 1, 0)[..., None].contiguous()
+    return value.reshape(next((wider(shape) for pattern, wider in _SHAPES if re.search(pattern, name)), shape))
+
+
+def _to_ours(name: str, value: Tensor) -> Tensor:
+    return value[..., 0].permute(2, 1, 0) if re.search(TEMPORAL, name) and value.dim() == 4 else value
+
+
+TEMPORAL = r"\.branches\.\d\.conv\.weight$"  # (O, C, kernel, 1); ours (kernel, C, O)
+_SHAPES: tuple[tuple[str, Callable[[tuple[int, ...]], tuple[int, ...]]], ...] = (
+    (r"\.attention0s$", lambda shape: (1, *shape)),
+    (r"\.Edge_conv\.alphas$", lambda shape: (1, 1, *shape, 1)),
+    (r"\.alphas$|\.Linear_bias$", lambda shape: (1, *shape, 1, 1)),
+    (r"\.net\.0\.weight$", lambda shape: (*shape, 1, 1, 1)),
+    (r"\.(in_nets|transform|net\.1|down\.0)\.weight$", lambda shape: (*shape, 1, 1)),
+)
