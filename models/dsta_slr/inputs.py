@@ -35,9 +35,13 @@ class SkeletonInputs(Inputs):
     shift: float = Field(10.0, ge=0, description="training: a clip is moved by up to as many pixels in x and in y; not on bone streams")
     is_vector: bool = Field(False, description="mirror as vectors, and centre the nose only; published: off for every stream")
 
+    @property
+    def layouts(self) -> tuple[int, ...]:
+        return (NUM_JOINTS, NUM_WHOLE_BODY)
+
     def problem(self, clip: Clip) -> str | None:
         shape = clip.keypoints.shape
-        if len(shape) != 3 or shape[1] not in (NUM_JOINTS, NUM_WHOLE_BODY):
+        if len(shape) != 3 or shape[1] not in self.layouts:
             return f"wrong keypoint shape: {shape} found, (frames, {NUM_JOINTS}, 3) or (frames, {NUM_WHOLE_BODY}, 3) expected"
         return keypoint_problem(clip.keypoints, shape[1]) or (frame_size_problem(clip.frame_size) if shape[1] == NUM_WHOLE_BODY else None)
 

@@ -16,6 +16,11 @@ from models.options import Options
 class Inputs(Options):
     """How clips become batches; a system's options are a subclass. The same functions serve training and service."""
 
+    @property
+    @abstractmethod
+    def layouts(self) -> tuple[int, ...]:
+        """Numbers of keypoints that a clip may have."""
+
     @abstractmethod
     def problem(self, clip: Clip) -> str | None:
         """Why the network can't take a clip, as `kind: detail` in one line; None where it can."""

@@ -38,6 +38,10 @@ class KeypointInputs(Inputs):
             raise ValueError(f"shortest ({self.shortest}) is above longest ({self.longest})")
         return self
 
+    @property
+    def layouts(self) -> tuple[int, ...]:
+        return (self.num_keypoints,)
+
     def problem(self, clip: Clip) -> str | None:
         return frame_size_problem(clip.frame_size) or keypoint_problem(clip.keypoints, self.num_keypoints)
 

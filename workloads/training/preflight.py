@@ -29,10 +29,11 @@ def generate_shards(recipe: Recipe) -> None:
 
 def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
     """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
-    expected = getattr(recipe.inputs, "num_keypoints", shards.num_keypoints)
-    if shards.num_keypoints != expected:
+    layouts = recipe.inputs.layouts
+    if shards.num_keypoints not in layouts:
         raise RecipeError(
-            f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {expected}: preprocess with --keypoints {expected}"
+            f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {' or '.join(map(str, layouts))}: "
+            f"preprocess with --keypoints {layouts[0]}"
         )
     index = shards.index(recipe.data.train_split)
     shards.files(recipe.data.dev_split)

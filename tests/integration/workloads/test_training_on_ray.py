@@ -1,6 +1,6 @@
 """Training on a real Ray cluster: two workers, and what happens when one of them, or the driver, is killed.
 
-Four trainings of some seconds each; Ray Train's own start takes most of the time.
+Five trainings of some seconds each; Ray Train's own start takes most of the time.
 """
 
 from __future__ import annotations
@@ -109,20 +109,32 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(ray_cluster: H
     assert_same_weights(last_weights(folder), last_weights(undisturbed))
 
 
-def test_a_killed_driver_is_resumed_and_the_weights_are_the_same(ray_cluster: HeadNode, undisturbed: Path, shards: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "workloads/train.py", *command_line(shards, tmp_path, "cut")]
+def test_a_driver_that_is_stopped_then_killed_is_resumed_and_the_weights_are_the_same(
+    ray_cluster: HeadNode, undisturbed: Path, shards: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    code, told = driver_ended_at(3, signal.SIGTERM, folder, command_line(shards, tmp_path, folder.name))
+    assert code == 143, told
+    assert "connected to Ray at" in told  # not a private one
+    assert told.splitlines()[-1].endswith(f"continue with: python workloads/train.py --resume {folder}")
+    code, told = driver_ended_at(16, signal.SIGKILL, folder, ["--resume", str(folder)])
+    assert code == -signal.SIGKILL
+    result = train(*old_run(str(folder)))
+    assert result.bundle is not None
+    assert len([text for text in messages(folder) if text.startswith("resumed from")]) == 2
+    assert_same_weights(last_weights(folder), last_weights(undisturbed))
+
+
+def driver_ended_at(step: int, number: signal.Signals, folder: Path, arguments: list[str]) -> tuple[int, str]:
+    """Exit status and output of a driver that gets a signal as soon as its run has come to a step."""
+    command = [sys.executable, "workloads/train.py", *arguments]
     driver = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
     assert driver.stdout is not None
     with driver.stdout as output:
-        wait_for_step(tmp_path / "cut", 16, alive=lambda: driver.poll() is None)
-        driver.send_signal(signal.SIGKILL)
+        wait_for_step(folder, step, alive=lambda: driver.poll() is None)
+        driver.send_signal(number)
         told = output.read()
-    driver.wait()
-    assert "connected to Ray at" in told  # not a private one
-    result = train(*old_run(str(tmp_path / "cut")))
-    assert result.bundle is not None
-    assert any(text.startswith("resumed from") for text in messages(tmp_path / "cut"))
-    assert_same_weights(last_weights(tmp_path / "cut"), last_weights(undisturbed))
+    return driver.wait(), told
 
 
 def test_a_fault_of_one_workers_data_ends_the_run_in_one_line(ray_cluster: HeadNode, shards: Path, tmp_path: Path) -> None:
@@ -130,5 +142,5 @@ def test_a_fault_of_one_workers_data_ends_the_run_in_one_line(ray_cluster: HeadN
         return {**row, "keypoints": [float("nan"), *row["keypoints"][1:]]} if row["name"] == "synthetic_train_00003" else row
 
     recipe, folder = new_run(tiny_recipe(altered_shards(shards, tmp_path / "shards", alter), *RUN, f"run.root={tmp_path}"))
-    with pytest.raises(TrainingError, match=r"^synthetic_train_00003: keypoints with NaN"):
+    with pytest.raises(TrainingError, match=r"^synthetic_train_00003: NaN or infinite keypoints"):
         train(recipe, folder)

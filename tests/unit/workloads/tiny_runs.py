@@ -85,3 +85,29 @@ def altered_shards(shards: Path, out: Path, alter: Callable[[dict[str, Any]], di
         entry["bytes"] = (out / name).stat().st_size
     (out / CORPUS_FILE).write_text(json.dumps(corpus), encoding="utf-8")
     return out
+
+
+SIGN_CORPUS = {
+    "isolated": 1,
+    "glosses": 5,
+    "tokens_train": 4,
+    "tokens_dev": 2,
+    "tokens_test": 1,
+    "tokens_signer_independent": 0,
+    "num_signers": 2,
+    "fps": 10,
+}
+
+
+def write_tiny_sign_shards(folder: Path) -> Path:
+    """20 training and 10 dev clips of 5 isolated signs."""
+    preprocess(PreprocessOptions(corpus="synthetic", out=folder, settings={key: str(value) for key, value in SIGN_CORPUS.items()}), in_this_process)
+    return folder
+
+
+def tiny_sign_recipe(shards: Path, *overrides: str) -> Recipe:
+    """Two streams, two epochs of five steps of four clips, in this process."""
+    small = ("network={width: 4, depth: 2, num_subsets: 2, drop_blocks: 1, drop_frames: 3}", "inputs={window: 8, source_frames: null}", "data.synthetic=null")
+    members = "ensemble={members: {joint: {inputs.stream: joint}, bone: {inputs.stream: bone}}, weights: {joint: 1.5}}"
+    short = ("train.epochs=2", "train.batch_size=4", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+    return load_recipe("demo_isolated", [*small, members, f"data.shards={shards}", *short, *overrides])
