@@ -76,6 +76,11 @@ def training(naive: NaiveDsta, skeletons: Tensor, labels: Tensor) -> Values:
     }
 
 
+def test_exported_names_and_shapes_are_the_published_ones() -> None:
+    exported = {name: list(value.shape) for name, value in export(DstaSlr(DstaOptions(), 2000)).items()}
+    assert exported == dict(load("dsta_slr")["parameters"])
+
+
 def in_place_bones(clips: np.ndarray) -> np.ndarray:
     bones = clips.copy()
     for parent, child in LINKS:

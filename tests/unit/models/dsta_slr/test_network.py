@@ -206,6 +206,7 @@ def test_loss_of_a_fixed_seed() -> None:
         torch.manual_seed(3)
         losses.append(F.cross_entropy(network.classify(clips(3)), LABELS).item())
     assert losses[0] == losses[1]
+    assert losses[0] == pytest.approx(3.4206104278564453, rel=1e-5)
 
 
 def test_overfits_eight_clips() -> None:
