@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import jit
-
 NONE = -1
 ROOT = 0
 
@@ -44,29 +42,3 @@ def no_model(bias_V: NDArray[np.float32], *, active: bool) -> Fusion:
 
 
 NO_FUSION = no_model(np.zeros(0, np.float32), active=False)
-
-
-@jit
-def emission_bonus(fusion: Fusion, history: int, token: int) -> tuple[np.float32, int]:
-    """Bonus of `token` after `history` (a node), and the history that it leaves; of an active fusion only."""
-    bonus, word = fusion.bias[token], fusion.word[token]
-    if word == NONE:
-        return bonus, ROOT
-    node = _child(fusion, history, word)
-    while node == NONE:  # the root has every word
-        bonus += fusion.backoff[history]
-        history = fusion.suffix[history]
-        node = _child(fusion, history, word)
-    return bonus + fusion.log_prob[node], int(fusion.context[node])
-
-
-@jit
-def _child(fusion: Fusion, node: int, word: int) -> int:
-    low, high = fusion.child_start[node], fusion.child_start[node + 1]
-    while low < high:
-        middle = (low + high) >> 1
-        if fusion.child_word[middle] < word:
-            low = middle + 1
-        else:
-            high = middle
-    return int(fusion.child_node[low]) if low < fusion.child_start[node + 1] and fusion.child_word[low] == word else NONE

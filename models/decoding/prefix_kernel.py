@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decoding.fusion import Fusion, emission_bonus
+from models.decoding.fusion import Fusion
 from models.decoding.prefix_state import FREE, FREED, IMPOSSIBLE, IN_BEAM, MADE, NONE, ROOT, STEP, TAKEN, TURN, Beam, Pool, Tree
-from models.jit import jit
+from models.jit import inlined, jit
 
 
 @jit
@@ -47,7 +47,7 @@ def advance(
         beam.counts[STEP] += 1
 
 
-@jit
+@inlined
 def _stay(tree: Tree, beam: Beam, log_probs: NDArray[np.float32], blank: int, stay_blank: NDArray[np.float32], stay_emitted: NDArray[np.float32]) -> None:
     """The beam's prefixes by one more blank, or one more of their last token."""
     for place in range(beam.counts[IN_BEAM]):
@@ -59,7 +59,7 @@ def _stay(tree: Tree, beam: Beam, log_probs: NDArray[np.float32], blank: int, st
             stay_emitted[place] = log_probs[beam.seat[tree.token[node]]] + tree.emitted[node]
 
 
-@jit
+@inlined
 def _reach_children(tree: Tree, beam: Beam, pool: Pool, log_probs: NDArray[np.float32], blank: int, stay_emitted: NDArray[np.float32]) -> None:
     """Extensions that are nodes already: those in the beam gain the paths of their parent, the others may come back."""
     for place in range(beam.counts[IN_BEAM]):
@@ -81,7 +81,7 @@ def _reach_children(tree: Tree, beam: Beam, pool: Pool, log_probs: NDArray[np.fl
             node = tree.next_sibling[node]
 
 
-@jit
+@inlined
 def _enter_stayers(tree: Tree, beam: Beam, pool: Pool, stay_blank: NDArray[np.float32], stay_emitted: NDArray[np.float32]) -> None:
     for place in range(beam.counts[IN_BEAM]):
         node = beam.nodes[place]
@@ -90,7 +90,7 @@ def _enter_stayers(tree: Tree, beam: Beam, pool: Pool, stay_blank: NDArray[np.fl
             pool.node[slot], pool.blank[slot], pool.emitted[slot] = node, stay_blank[place], stay_emitted[place]
 
 
-@jit
+@inlined
 def _extend(
     tree: Tree,
     beam: Beam,
@@ -122,7 +122,7 @@ def _extend(
                 lowest = _entry_level(beam, pool)
 
 
-@jit
+@inlined
 def _able_tokens(
     tree: Tree,
     beam: Beam,
@@ -144,7 +144,7 @@ def _able_tokens(
     return num_able, highest
 
 
-@jit
+@inlined
 def _mark_children(tree: Tree, beam: Beam, parent: int) -> None:
     beam.counts[TURN] += 1
     node = tree.first_child[parent]
@@ -153,19 +153,19 @@ def _mark_children(tree: Tree, beam: Beam, parent: int) -> None:
         node = tree.next_sibling[node]
 
 
-@jit
+@inlined
 def _entry_level(beam: Beam, pool: Pool) -> np.float32:
     """The score that one must have to enter: any while there is room."""
     return pool.score[pool.heap[0]] if beam.counts[TAKEN] == len(pool.heap) else np.float32(-np.inf)
 
 
-@jit
+@inlined
 def _is_lower(score_a: np.float32, token_a: int, score_b: np.float32, token_b: int) -> bool:
     """Of equal scores, the larger token is the lower one."""
     return bool(score_a < score_b or (score_a == score_b and token_a > token_b))
 
 
-@jit
+@inlined
 def _take_slot(beam: Beam, pool: Pool, score: np.float32, token: int) -> int:
     """A slot for one of this score, if need be that of the lowest; NONE where it is not above that."""
     taken = beam.counts[TAKEN]
@@ -188,7 +188,7 @@ def _take_slot(beam: Beam, pool: Pool, score: np.float32, token: int) -> int:
     return int(slot)
 
 
-@jit
+@inlined
 def _sift_down(pool: Pool, size: int, slot: int, score: np.float32, token: int) -> None:
     """Put `slot` of this score where the top of a heap of `size` is, and the heap right."""
     place = 0
@@ -205,7 +205,7 @@ def _sift_down(pool: Pool, size: int, slot: int, score: np.float32, token: int) 
     pool.heap[place] = slot
 
 
-@jit
+@inlined
 def _settle(tree: Tree, beam: Beam, pool: Pool, former: NDArray[np.int32]) -> None:
     """The pool becomes the beam; nodes that left it and have no descendants in it are freed."""
     num_former = beam.counts[IN_BEAM]
@@ -228,7 +228,7 @@ def _settle(tree: Tree, beam: Beam, pool: Pool, former: NDArray[np.int32]) -> No
             _free_branch(tree, beam, node)
 
 
-@jit
+@inlined
 def _make_node(tree: Tree, beam: Beam, pool: Pool, slot: int) -> int:
     node = beam.counts[FREE]
     if node != NONE:
@@ -243,7 +243,7 @@ def _make_node(tree: Tree, beam: Beam, pool: Pool, slot: int) -> int:
     return int(node)
 
 
-@jit
+@inlined
 def _free_branch(tree: Tree, beam: Beam, node: int) -> None:
     """Forget a node out of the beam that has no children, and its ancestors of which then the same is true."""
     while node != ROOT and tree.place[node] == NONE and tree.first_child[node] == NONE:
@@ -260,7 +260,7 @@ def _free_branch(tree: Tree, beam: Beam, node: int) -> None:
         node = parent
 
 
-@jit
+@inlined
 def _log_add(a: np.float32, b: np.float32) -> np.float32:
     if a <= IMPOSSIBLE:
         return b
@@ -268,3 +268,29 @@ def _log_add(a: np.float32, b: np.float32) -> np.float32:
         return a
     high, low = max(a, b), min(a, b)
     return np.float32(np.log(np.exp(low - high) + np.float32(1.0)) + high)
+
+
+@jit
+def emission_bonus(fusion: Fusion, history: int, token: int) -> tuple[np.float32, int]:
+    """Bonus of `token` after `history` (a node), and the history that it leaves; of an active fusion only."""
+    bonus, word = fusion.bias[token], fusion.word[token]
+    if word == NONE:
+        return bonus, ROOT
+    node = _extension(fusion, history, word)
+    while node == NONE:  # the root has every word
+        bonus += fusion.backoff[history]
+        history = fusion.suffix[history]
+        node = _extension(fusion, history, word)
+    return bonus + fusion.log_prob[node], int(fusion.context[node])
+
+
+@inlined
+def _extension(fusion: Fusion, node: int, word: int) -> int:
+    low, high = fusion.child_start[node], fusion.child_start[node + 1]
+    while low < high:
+        middle = (low + high) >> 1
+        if fusion.child_word[middle] < word:
+            low = middle + 1
+        else:
+            high = middle
+    return int(fusion.child_node[low]) if low < fusion.child_start[node + 1] and fusion.child_word[low] == word else NONE

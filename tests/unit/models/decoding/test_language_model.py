@@ -18,10 +18,11 @@ from torch import Tensor
 
 from models.decoding import decode
 from models.decoding.arpa import LN_10, read_arpa
-from models.decoding.fusion import NO_FUSION, Fusion, emission_bonus
+from models.decoding.fusion import NO_FUSION, Fusion
 from models.decoding.kenlm_binary import ask_model
 from models.decoding.language_model import fuse, read_language_model
 from models.decoding.prefix_beam import PrefixSearch, prefix_beam_search
+from models.decoding.prefix_kernel import emission_bonus
 from models.errors import LanguageModelError
 from tests.unit.models.decoding.oracles import log_softmax
 from tests.unit.models.decoding.prefix_oracles import Bonus, Ngrams, all_labellings, prefix_search, random_ngrams
