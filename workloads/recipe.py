@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from models.batch import ENSEMBLE
+from models.dsta_slr.fusion import published_weights
 from models.errors import RecipeError
 from models.inputs.inputs import Inputs
 from models.losses.options import LossOptions
@@ -103,8 +104,16 @@ class EnsembleOptions(Options):
     """Several networks of one recipe that answer together."""
 
     members: dict[str, dict[str, Any]] = Field(min_length=2, description="name → what it changes in the recipe, by dotted key: `{inputs.stream: bone}`")
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="fusion weight of a member's logits; 1 where it isn't named")
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="fusion weight of a member's logits, 1 where it isn't named; or the name of published ones, such as wlasl2000"
+    )
     parallel: int | None = Field(None, gt=0, description="members that train at once; as many as the cluster has room for where it isn't given")
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _published(cls, value: Any) -> Any:
+        """Weights by the name under which they were published."""
+        return dict(published_weights(value)) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> EnsembleOptions:

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from models.dsta_slr.config import DstaOptions
+from models.dsta_slr.inputs import SkeletonInputs
 from models.errors import RecipeError
 from models.mska.config import PUBLISHED_BLOCKS
-from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe
+from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe
 from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
 from workloads.train import main
+from workloads.training.optim import learning_rate
 
 PUBLISHED = ["mska_slr_csl_daily", "mska_slr_phoenix2014", "mska_slr_phoenix2014t"]
 
@@ -71,8 +74,12 @@ def test_the_published_hyper_parameters(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tmp_path: Path) -> None:
-    recipe = tiny_recipe(tiny_shards, "train.epochs=1", "train.gpus_per_worker=0", "train.precision=fp32", recipe=name)
+def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tiny_sign_shards: Path, tmp_path: Path) -> None:
+    toy = ("train.epochs=1", "train.gpus_per_worker=0", "train.precision=fp32")
+    if load_recipe(name).system == "dsta_slr":
+        recipe = tiny_sign_recipe(tiny_sign_shards, *toy, recipe=name).member("bone")
+    else:
+        recipe = tiny_recipe(tiny_shards, *toy, recipe=name)
     outcome = run_loop(recipe, tmp_path)
     assert outcome.finished, outcome.fault
     assert last_weights(tmp_path)
@@ -165,3 +172,33 @@ def test_a_recipe_is_named_after_its_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("data: {shards: somewhere}\n", encoding="utf-8")
     assert load_recipe(str(path)).recipe == "mine"
+
+
+@pytest.mark.parametrize("name", ["dsta_slr_msasl1000", "dsta_slr_nmfs_csl", "dsta_slr_slr500", "dsta_slr_wlasl2000"])
+def test_the_published_hyper_parameters_of_dsta_slr(name: str) -> None:
+    """dsta_slr.md, sections 2, 5 and 7: a snapshot, which changes only with a correction of the specification."""
+    recipe = load_recipe(name)
+    optim = recipe.optim
+    assert (optim.name, optim.lr, optim.momentum, optim.nesterov, optim.weight_decay) == ("sgd", 0.1, 0.9, True, 1e-4)
+    assert (optim.schedule, optim.warmup_epochs, optim.milestones, optim.decay) == ("steps", 20, (150, 200), 0.1)
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.precision, recipe.validation.every_epochs) == (250, 24, "fp32", 5)
+    assert (recipe.network, recipe.inputs) == (DstaOptions(), SkeletonInputs())
+    assert recipe.ensemble is not None
+    streams = [recipe.member(member).inputs.model_dump()["stream"] for member in recipe.ensemble.members]
+    assert streams == list(recipe.ensemble.members) == ["joint", "bone", "joint_motion", "bone_motion"]
+    weights = {"dsta_slr_wlasl2000": [1.7, 0.8, 0.5, 0.5], "dsta_slr_msasl1000": [1.5, 0.6, 0.3, 0.8], "dsta_slr_slr500": [1.3, 1.3, 0.8, 1.0]}
+    assert list(recipe.ensemble.member_weights.values()) == weights.get(name, [1.0] * 4)
+
+
+def test_fusion_weights_by_their_published_name() -> None:
+    recipe = load_recipe("dsta_slr_wlasl2000", ["ensemble.weights=wlasl100"])
+    assert recipe.ensemble is not None
+    assert recipe.ensemble.weights == {"joint": 1.7, "bone": 1.2, "joint_motion": 0.2, "bone_motion": 0.3}
+    with pytest.raises(RecipeError, match=r"ensemble.weights: no published fusion weights for 'wlasl50': there are wlasl2000, "):
+        load_recipe("dsta_slr_wlasl2000", ["ensemble.weights=wlasl50"])
+
+
+def test_the_rate_falls_in_steps_after_a_warm_up() -> None:
+    options = load_recipe("dsta_slr_wlasl2000").optim
+    rates = {epoch: learning_rate(options, step=7 * epoch + 6, steps_per_epoch=7, epochs=250) for epoch in (0, 9, 19, 20, 149, 150, 200, 249)}
+    assert rates == pytest.approx({0: 0.005, 9: 0.05, 19: 0.1, 20: 0.1, 149: 0.1, 150: 0.01, 200: 0.001, 249: 0.001})

@@ -105,9 +105,9 @@ def write_tiny_sign_shards(folder: Path) -> Path:
     return folder
 
 
-def tiny_sign_recipe(shards: Path, *overrides: str) -> Recipe:
+def tiny_sign_recipe(shards: Path, *overrides: str, recipe: str = "demo_isolated") -> Recipe:
     """Two streams, two epochs of five steps of four clips, in this process."""
     small = ("network={width: 4, depth: 2, num_subsets: 2, drop_blocks: 1, drop_frames: 3}", "inputs={window: 8, source_frames: null}", "data.synthetic=null")
     members = "ensemble={members: {joint: {inputs.stream: joint}, bone: {inputs.stream: bone}}, weights: {joint: 1.5}}"
     short = ("train.epochs=2", "train.batch_size=4", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
-    return load_recipe("demo_isolated", [*small, members, f"data.shards={shards}", *short, *overrides])
+    return load_recipe(recipe, [*small, members, f"data.shards={shards}", *short, *overrides])
