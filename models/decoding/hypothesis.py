@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Hypothesis:
     """The glosses recognised in one clip; none at all is a valid answer.
 
-    `score` is the decoder's natural log-probability of the sequence as searched, before adjacent repeats were merged.
+    `score` is the decoder's natural log-probability of the sequence as searched, before adjacent repeats were merged, with what a language
+    model and hot words added.
     `spans` and `confidences` have one entry a gloss. A span is the half-open interval of time steps `[start, end)` that the
     likeliest alignment of `ids` gives to the gloss (CTC emits in peaks, so it marks the sign rather than covers it);
     the confidence is the mean posterior of the gloss over its span, in [0, 1].
