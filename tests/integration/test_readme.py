@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from cluster.environment import REPOSITORY_ROOT
+from models.dsta_slr.config import DstaOptions
+from models.dsta_slr.network import DstaSlr
+from models.dsta_slr.published import export
 from tests.integration.head_node import HeadNode
 from tests.parity import run as parity
 from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
 from workloads import demo, evaluate, predict, preprocess, train
+from workloads.recipe import load_recipe
 
 TOY = ("train.epochs=1", "train.num_workers=0", "train.batch_size=2", "network.blocks=[[4,4,1,7,2],[4,4,1,3,2]]", "network.head={hidden_size: 16, ff_size: 16}")
-TOY_SETTINGS = [part for entry in (*TOY, "run.name=RUN") for part in ("--set", entry)]
+TOY_SIGNS = (
+    "train.epochs=1",
+    "train.num_workers=0",
+    "train.gpus_per_worker=0",
+    "train.batch_size=2",
+    "validation.every_epochs=1",
+    "network={width: 4, depth: 2, num_subsets: 2, drop_blocks: 1, drop_frames: 3}",
+)
+SIGNS = {"isolated": 1, "glosses": 3, "tokens_train": 2, "tokens_dev": 1, "tokens_test": 1, "tokens_signer_independent": 0, "num_signers": 1, "fps": 10}
 ELSEWHERE = {
     "make test": "is this run",
     "make bench": "tests/unit/benchmarks",
@@ -35,6 +49,24 @@ def commands() -> list[str]:
     return [command for line in lines if (command := re.sub(r"\s+#.*", "", line).strip())]
 
 
+def train_toy(arguments: list[str]) -> int:
+    """The training at toy sizes, as the run that the README's RUN stands for from then on."""
+    if "--recipe" not in arguments:
+        return train.main(arguments)
+    recipe = arguments[arguments.index("--recipe") + 1]
+    signs = (*TOY_SIGNS, f"data.synthetic={SIGNS}") if recipe == "demo_isolated" else TOY_SIGNS
+    settings = (*(signs if load_recipe(recipe).system == "dsta_slr" else TOY), "run.name=RUN")
+    shutil.rmtree("runs/RUN", ignore_errors=True)
+    return train.main([*arguments, *(part for entry in settings for part in ("--set", entry))])
+
+
+def write_released_checkpoint(path: Path) -> None:
+    """Weights of published widths under their published names, with the statistics of joints."""
+    network = DstaSlr(DstaOptions(), 100)
+    network.input_norm.running_mean.view(-1, 3)[:, 2] = 0.6  # confidence
+    torch.save({"weights": export(network), "lr": 0.1}, path)
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz, files to score."""
@@ -49,6 +81,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_manifest(tmp_path / "clips.csv", rows)
     write_npz(tmp_path / "clip.npz", keypoints(24, 99))
     write_sentences(tmp_path)
+    write_released_checkpoint(tmp_path / "wlasl100.pt")
     return tmp_path
 
 
@@ -69,7 +102,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
     """Takes half a minute: the demo starts two Ray Train workers."""
     jobs: dict[str, Callable[[list[str]], int | None]] = {
         "workloads/preprocess.py": preprocess.main,
-        "workloads/train.py": lambda arguments: train.main([*arguments, *TOY_SETTINGS] if "--recipe" in arguments else arguments),
+        "workloads/train.py": train_toy,
         "workloads/evaluate.py": lambda arguments: evaluate.main(arguments if arguments[0] == "score" else [*arguments, "--in-process"]),
         "workloads/predict.py": predict.main,
         "tests/parity/run.py": lambda _: parity.main([str(REPOSITORY_ROOT / "tests/parity/cases/mska_collate.json"), "--quiet"]),
