@@ -20,14 +20,15 @@ import torch
 from models.errors import CorpusError
 
 
-def load_pickle(path: Path) -> Any:
+def load_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
     """The object in a pickle file that holds plain containers, numbers, strings, torch tensors or numpy arrays.
 
+    encoding: of the texts that Python 2 wrote; `latin1` reads its numpy arrays.
     Errors: CorpusError naming the file where it is missing, truncated, or refers to anything else (named as `module.name`).
     """
     try:
         with path.open("rb") as file:
-            return _RestrictedUnpickler(file).load()
+            return _RestrictedUnpickler(file, encoding=encoding).load()
     except OSError as error:
         raise CorpusError(f"{path}: can't be read ({error.strerror or error})") from None
     except CorpusError as error:
