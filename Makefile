@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 PACKAGES := models cluster workloads tune serve
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean format
+.PHONY: help demo demo-isolated test check bench clean format
 
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"signray needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11 ...") if v < (3, 11) else None'
@@ -20,6 +20,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 
 demo: $(VENV)/ready  ## the whole main job on generated signing: shards, training, evaluation, registry
 	@$(BIN)/python workloads/demo.py
+
+demo-isolated: $(VENV)/ready  ## four streams of isolated signs and their ensemble on generated signing
+	@$(BIN)/python workloads/demo_isolated.py
 
 check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

@@ -7,22 +7,15 @@ python workloads/demo.py --toy       the same in a minute, with sizes that learn
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from models.bundle import Bundle
+from workloads.demo_stages import SUMMARY, Summary, rounded, train_demo, watched
 from workloads.entry import run_entry_point
-
-if TYPE_CHECKING:
-    from models.bundle import Bundle
 
 TOY = (
     "data.synthetic={glosses: 10, num_train: 16, num_dev: 4, num_test: 4, num_signer_independent: 2, num_signers: 2, max_glosses: 4, fps: 12.5}",
@@ -31,37 +24,8 @@ TOY = (
     "network.head={hidden_size: 16, ff_size: 16}",
     "samples=1",
 )
-SUMMARY = "summary.json"
 SHOWN = 3  # clips that are printed
 EXPECTED_WER = 25.0  # %, of the ensemble on unseen sentences
-
-
-@dataclass
-class Summary:
-    """Every printed figure, kept in the run's folder; a second run keeps the seconds of the stages that it doesn't repeat."""
-
-    path: Path
-    values: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path) -> Summary:
-        return cls(path, json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"seconds": {}})
-
-    def update(self, **values: Any) -> None:
-        self.values |= values
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Announces a stage and keeps its seconds."""
-        print(f"\n== {name}", flush=True)
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            before = self.values["seconds"].get(name, 0.0) if name == "training" else 0.0  # a training may take several starts
-            self.update(seconds=self.values["seconds"] | {name: round(before + time.perf_counter() - began, 1)})
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,51 +33,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
     parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
     options = parser.parse_args(arguments)
-    from cluster.memory import PeakMemory
-
-    with PeakMemory() as memory:
-        code, summary = demo(options.root.resolve(), toy=options.toy)
-    if code == 0:
-        peak = max(memory.peak_bytes / 1e9, summary.values.get("peak_memory_gb", 0.0))
-        summary.update(peak_memory_gb=round(peak, 2))
-        print_end(summary)
-    return code
+    return watched(lambda: demo(options.root.resolve(), toy=options.toy), print_end)
 
 
 def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     """All stages; returns the exit status and the summary."""
-    from models.bundle import load_bundle
-    from workloads.recipe import load_recipe
-    from workloads.shards import CORPUS_FILE
-    from workloads.training.folders import BUNDLE, RECIPE, ended, old_run
-    from workloads.training.preflight import generate_shards
-    from workloads.training.run import new_run, train
-
     name = "demo-toy" if toy else "demo"
-    shards, folder = root / "data" / name, root / "runs" / name
-    summary = Summary.open(folder / SUMMARY)
-    overrides = [f"data.shards={shards}", f"run.root={root / 'runs'}", f"run.name={name}", *(TOY if toy else ())]
-    begun = (folder / RECIPE).exists()
-    recipe = old_run(str(folder))[0] if begun else load_recipe("demo", overrides)
-    if not (shards / CORPUS_FILE).exists():
-        with summary.stage("shards"):
-            generate_shards(recipe)
-    if not begun:
-        recipe, folder = new_run(recipe)
-    if ended(folder):
-        print(f"\n== training\nalready done: {folder / BUNDLE}", flush=True)
-    else:
-        with summary.stage("training"):
-            result = train(recipe, folder)
-        if result.bundle is None:
-            print(f"stopped at step {result.outcome.step}; the same command goes on")
-            return result.exit_code, summary
-        summary.update(registered=f"models:/signray-demo/{result.version}" if result.version else None)
-    bundle = load_bundle(folder / BUNDLE)
-    summary.update(dev_wer=rounded(bundle.metrics["dev_wer"]))
+    code, summary, bundle = train_demo("demo", root, name, TOY if toy else ())
+    if bundle is None:
+        return code, summary
+    assert isinstance(bundle, Bundle)
+    summary.update(dev_wer=rounded(bundle.metrics["dev_wer"]), toy=toy)
     with summary.stage("evaluation"):
-        evaluate_splits(bundle, shards, folder, summary)
-    summary.update(run=str(folder), shards=str(shards), toy=toy, glosses=int((recipe.data.synthetic or {})["glosses"]))
+        evaluate_splits(bundle, Path(summary.values["shards"]), Path(summary.values["run"]), summary)
     return 0, summary
 
 
@@ -172,10 +104,6 @@ def print_end(summary: Summary) -> None:
     console.print(table)
     if not values["toy"] and values["test_wer"] > EXPECTED_WER:
         console.print(f"the test WER is above {EXPECTED_WER:g} %, which this demo should reach: please report it with {run / SUMMARY}")
-
-
-def rounded(scores: Mapping[str, float]) -> dict[str, float]:
-    return {head: round(value, 2) for head, value in scores.items()}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.integration.head_node import HeadNode
 from tests.parity import run as parity
 from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
-from workloads import demo, evaluate, predict, preprocess, train
+from workloads import demo, demo_isolated, evaluate, predict, preprocess, train
 from workloads.recipe import load_recipe
 
 TOY = ("train.epochs=1", "train.num_workers=0", "train.batch_size=2", "network.blocks=[[4,4,1,7,2],[4,4,1,3,2]]", "network.head={hidden_size: 16, ff_size: 16}")
@@ -31,7 +31,7 @@ TOY_SIGNS = (
     "validation.every_epochs=1",
     "network={width: 4, depth: 2, num_subsets: 2, drop_blocks: 1, drop_frames: 3}",
 )
-SIGNS = {"isolated": 1, "glosses": 3, "tokens_train": 2, "tokens_dev": 1, "tokens_test": 1, "tokens_signer_independent": 0, "num_signers": 1, "fps": 10}
+DEMOS = {"make demo": demo, "make demo-isolated": demo_isolated}
 ELSEWHERE = {
     "make test": "is this run",
     "make bench": "tests/unit/benchmarks",
@@ -54,8 +54,7 @@ def train_toy(arguments: list[str]) -> int:
     if "--recipe" not in arguments:
         return train.main(arguments)
     recipe = arguments[arguments.index("--recipe") + 1]
-    signs = (*TOY_SIGNS, f"data.synthetic={SIGNS}") if recipe == "demo_isolated" else TOY_SIGNS
-    settings = (*(signs if load_recipe(recipe).system == "dsta_slr" else TOY), "run.name=RUN")
+    settings = (*(TOY_SIGNS if load_recipe(recipe).system == "dsta_slr" else TOY), "run.name=RUN")
     shutil.rmtree("runs/RUN", ignore_errors=True)
     return train.main([*arguments, *(part for entry in settings for part in ("--set", entry))])
 
@@ -112,12 +111,12 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
         if any(command.startswith(start) for start in ELSEWHERE):
             continue
         run += 1
-        if command == "make demo":
-            assert demo.main(["--toy"]) == 0
+        if command in DEMOS:
+            assert DEMOS[command].main(["--toy"]) == 0
             continue
         program, script, *arguments = shlex.split(command)
         assert (program, script in jobs) == ("python", True), f"README: no test knows {command!r}"
-        assert not jobs[script](arguments), command
+        assert not jobs[script]([part.replace("demo_isolated", "demo_isolated-toy") for part in arguments]), command
     assert run >= 8
     assert (workplace / "runs/RUN/bundle/bundle.json").exists()
     assert "has come to its end" in capsys.readouterr().out
