@@ -1,0 +1,39 @@
+"""SingleStream-SLR: S3D over pictures or heatmaps, and one head (Chen et al. 2022a; twostream.md, sections 6 to 8)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from models.batch import valid_steps
+from models.heads.visual_head import VisualHead
+from models.s3d.network import S3d
+from models.twostream.config import SingleStreamOptions
+from models.twostream.heads import StreamHeads
+from models.twostream.layers import pooled
+from models.twostream.steps import check_input, clip_ends, step_counts
+
+
+class SingleStream(nn.Module):
+    """Pictures or heatmaps → gloss logits of one head, named as the stream."""
+
+    def __init__(self, options: SingleStreamOptions, num_classes: int) -> None:
+        super().__init__()
+        self.options, self.num_classes = options, num_classes
+        self.modalities = ("frames",) if options.stream == "rgb" else ("keypoints",)
+        self.trunk = S3d(options.trunk)
+        self.head = VisualHead(options.trunk.out_channels, num_classes, **options.head.model_dump())
+
+    def recognise(self, x_BCTHW: Tensor, lengths_B: Tensor, *, masked: bool | None = None) -> StreamHeads:
+        """Stream inputs (B, C, T, H, W) in [−1, 1] → logits (B, S, V) with S = T/4, and what the head reads.
+
+        masked: a clip's answer is that of the published form at batch size 1, whatever its batch mates (default in evaluation); False is the
+        published form, where padding counts as signing (default in training). Raises ValueError for another number of channels.
+        """
+        check_input(self.options.stream, x_BCTHW, self.options.trunk.in_channels)
+        ends = clip_ends(lengths_B, x_BCTHW.shape[2], masked=not self.training if masked is None else masked)
+        features, ends_out = self.trunk(x_BCTHW, ends)
+        inputs_BSD = pooled(features)
+        steps = step_counts(lengths_B, x_BCTHW.shape[2], features.shape[2], ends_out)
+        logits, feature = self.head(inputs_BSD, valid_steps(steps, inputs_BSD.shape[1]), masked=ends.lengths is not None)
+        name = self.options.stream
+        return StreamHeads(logits={name: logits}, lengths=steps, features={name: feature}, inputs={name: inputs_BSD})
