@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.answering import Answerer, Unanswered, evaluation_logits
 from models.batch import valid_steps
 from models.decoding.decode import decode
+from models.decoding.fusion import NO_FUSION, Fusion
 from models.decoding.hypothesis import Hypothesis
 from models.decoding.options import DecodingOptions
 from models.decoding.times import source_span
@@ -80,13 +81,24 @@ class Recognition:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Recogniser(Answerer[Recognition]):
-    """A network with all that its answers need. It answers in its evaluation form: whatever the batch mates, a clip's answer is the same."""
+    """A network with all that its answers need. It answers in its evaluation form: whatever the batch mates, a clip's answer is the same.
+
+    fusion: language model and hot words (`models.decoding.language_model.fuse`), which the decoding method prefix_beam alone heeds.
+    Raises ValueError where it doesn't fit the method or the vocabulary.
+    """
 
     system: System
     network: nn.Module
     inputs: Inputs
     vocabulary: Vocabulary
     decoding: DecodingOptions
+    fusion: Fusion = NO_FUSION
+
+    def __post_init__(self) -> None:
+        if self.fusion.active and self.decoding.method != "prefix_beam":
+            raise ValueError(f"method {self.decoding.method!r} knows no language model or hot words: choose 'prefix_beam'")
+        if self.fusion.active and len(self.fusion.bias) != len(self.vocabulary):
+            raise ValueError(f"language model and hot words were made for {len(self.fusion.bias)} glosses, the vocabulary has {len(self.vocabulary)}")
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -125,6 +137,7 @@ class Recogniser(Answerer[Recognition]):
             merge_repeats=options.merge_repeats,
             cutoff_top_n=options.cutoff_top_n,
             cutoff_prob=options.cutoff_prob,
+            fusion=self.fusion,
         )
 
     def _recognition(self, clip: Clip, hypotheses: Mapping[str, Hypothesis], num_steps: int) -> Recognition:
