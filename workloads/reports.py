@@ -15,6 +15,7 @@ from rich.table import Table
 
 from models.answering import Unanswered
 from models.classification import Classification
+from models.decoding.shallow_fusion import FusionCard
 from models.metrics.wer import WordErrors
 from models.recognition import RecognisedGloss, Recognition
 from workloads.file_scoring.figures import interval_text, length_name
@@ -76,6 +77,8 @@ def _confusion_table(evaluation: Evaluation) -> Table:
 def _remarks(evaluation: Evaluation) -> Iterator[str]:
     interval = evaluation.interval
     yield escape(f"{evaluation.head}: {interval.value:.2f} %{interval_text(interval)}")
+    if evaluation.fusion:
+        yield escape(f"added to the search: {_fusion_text(evaluation.fusion)}")
     lengths = [f"{length_name(*bucket)}: {errors.rate:.2f} %" for bucket, errors in evaluation.by_length.items() if errors.reference_tokens]
     yield f"by glosses in the reference: {', '.join(lengths)}"
     low = sum(clip.low_confidence for clip in evaluation.clips)
@@ -89,6 +92,12 @@ def _remarks(evaluation: Evaluation) -> Iterator[str]:
         yield escape(f"not scored: {clip.name}: {clip.reason}")
     if len(evaluation.unscored) > MOST_UNSCORED:
         yield f"not scored: {len(evaluation.unscored) - MOST_UNSCORED:,} more, see evaluation.json"
+
+
+def _fusion_text(card: FusionCard) -> str:
+    model = [f"language model {card.language_model} (alpha {card.alpha:g}, beta {card.beta:g})"] if card.language_model else []
+    hot_words = [f"hot word {gloss} ({bonus:+g})" for gloss, bonus in card.hot_words.items()]
+    return ", ".join(model + hot_words)
 
 
 def _table(title: str, first: str) -> Table:
