@@ -82,7 +82,8 @@ class Correlation(nn.Module):
         dilation = conv.dilation[1:]
         kernels = (weight * conv.weight).transpose(1, 2).flatten(0, 1)
         taps = F.conv2d(z, kernels, padding=dilation, dilation=dilation, groups=len(conv.weight))
-        return taps.unflatten(1, (-1, TAPS))
+        by_tap: Tensor = taps.unflatten(1, (-1, TAPS))
+        return by_tap
 
 
 def _shifted_sum(taps_BTRKHW: Tensor) -> Tensor:
