@@ -6,7 +6,6 @@ python workloads/demo_isolated.py --toy       the same with sizes that learn not
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from models.ensemble import Ensemble
-from workloads.demo_stages import SUMMARY, Summary, rounded, train_demo, watched
+from workloads.demo_stages import SUMMARY, Summary, rounded, run_demo, train_demo
 from workloads.entry import run_entry_point
 
 TOY = (
@@ -32,11 +31,7 @@ EXPECTED_TOP1 = 90.0  # %, of the ensemble on unseen clips
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demo_isolated.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
-    options = parser.parse_args(arguments)
-    return watched(lambda: demo(options.root.resolve(), toy=options.toy), print_end)
+    return run_demo(arguments, demo, print_end, prog="demo_isolated.py", about=__doc__)
 
 
 def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:

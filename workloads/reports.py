@@ -42,7 +42,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[RenderableType]:
     if len(evaluation.by_signer) > 1:
         yield _signer_table(evaluation)
     if evaluation.confused:
-        yield _confusion_table(evaluation)
+        yield confusion_table(evaluation.confused, evaluation.head, of="reference")
     yield from _remarks(evaluation)
 
 
@@ -66,11 +66,12 @@ def _signer_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _confusion_table(evaluation: Evaluation) -> Table:
-    table = Table("reference", "recognised", title=f"Most confused, head {evaluation.head}", title_justify="left", box=SIMPLE_HEAD)
+def confusion_table(confused: Sequence[tuple[str, str, int]], head: str, *, of: str) -> Table:
+    """The pairs that were confused most, of annotation and answer. of: what the annotation is called."""
+    table = Table(of, "recognised", title=f"Most confused, head {head}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("times", justify="right")
-    for reference, recognised, count in evaluation.confused[:MOST_CONFUSED]:
-        table.add_row(escape(reference), escape(recognised), str(count))
+    for annotated, recognised, count in confused[:MOST_CONFUSED]:
+        table.add_row(escape(annotated), escape(recognised), str(count))
     return table
 
 

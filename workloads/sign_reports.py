@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.metrics.accuracy import TopKAccuracy
-from workloads.reports import MOST_CONFUSED, MOST_SIGNERS, MOST_UNSCORED
+from workloads.reports import MOST_CONFUSED, MOST_SIGNERS, MOST_UNSCORED, confusion_table
 from workloads.sign_scoring import TOP, SignEvaluation, SignScore
 
 mpl.use("Agg")
@@ -33,7 +33,7 @@ def evaluation_tables(evaluation: SignEvaluation) -> Iterator[RenderableType]:
     if len(evaluation.by_signer) > 1:
         yield _signer_table(evaluation)
     if evaluation.confused:
-        yield _confusion_table(evaluation)
+        yield confusion_table(evaluation.confused, evaluation.head, of="label")
     yield from _remarks(evaluation)
 
 
@@ -44,14 +44,6 @@ def _signer_table(evaluation: SignEvaluation) -> Table:
         table.add_row(escape(signer), *_cells(accuracy), f"{accuracy[1].num_clips:,}")
     if len(evaluation.by_signer) > MOST_SIGNERS:
         table.caption = f"and {len(evaluation.by_signer) - MOST_SIGNERS} more in evaluation.json"
-    return table
-
-
-def _confusion_table(evaluation: SignEvaluation) -> Table:
-    table = Table("label", "recognised", title=f"Most confused, head {evaluation.head}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("times", justify="right")
-    for label, recognised, count in evaluation.confused[:MOST_CONFUSED]:
-        table.add_row(escape(label), escape(recognised), str(count))
     return table
 
 
