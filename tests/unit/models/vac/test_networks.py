@@ -78,7 +78,7 @@ def recognise(network: Network, frames: Tensor, lengths: Tensor, *, masked: bool
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(lengths=st.lists(st.integers(5, 24), min_size=2, max_size=3), seed=st.integers(0, 1000))
 def test_a_clip_answers_alike_alone_and_among_others(name: str, lengths: list[int], seed: int) -> None:
     network = tiny(name).eval()
@@ -222,28 +222,28 @@ def test_norms_can_be_synchronised(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_learns_four_clips(name: str) -> None:
-    """Word errors of four clips reach zero at toy width."""
-    network = tiny(name, hidden_size=48).train()
-    lengths = [24, 20, 20, 16]
-    torch.manual_seed(1)
-    colours = torch.randint(256, (NUM_CLASSES, 3, SIZE, SIZE), dtype=torch.uint8)
-    sentences = [[1, 2, 3], [4, 5], [6, 1], [3]]
-    pixels = torch.zeros(4, 24, 3, SIZE, SIZE, dtype=torch.uint8)
-    for clip, sentence, length in zip(pixels, sentences, lengths, strict=True):
-        for frame in range(length):
-            clip[frame] = colours[sentence[frame * len(sentence) // length]]
+    """Word errors of four clips, a colour for each gloss, reach zero at toy width."""
+    network = tiny(name, hidden_size=32)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.momentum = 0.3  # so few steps leave the running statistics far behind else
+    lengths, sentences = [12, 12, 8, 8], [[1, 2], [4, 5], [6], [3]]
+    colours = torch.randint(256, (NUM_CLASSES, 3, 1, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)).expand(-1, -1, SIZE, SIZE)
+    signed = [sentence[frame * len(sentence) // length] for sentence, length in zip(sentences, lengths, strict=True) for frame in range(length)]
+    pixels = nn.utils.rnn.pad_sequence(list(colours[torch.tensor(signed)].split(lengths)), batch_first=True)
     batch = Frames(pixels, torch.tensor(lengths))
-    targets, counts = nn.utils.rnn.pad_sequence([torch.tensor(sentence) for sentence in sentences], batch_first=True), torch.tensor([3, 2, 2, 1])
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for step in range(120):
-        heads = network.train()(batch)
-        terms = alignment_losses(heads, targets, counts, teachers={}, options=AlignmentLossOptions(distillation=False))
-        optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-        if step % 10 == 9:
-            with torch.no_grad():
-                answered = network.eval()(batch)
-            if [labels for labels, _ in greedy_search(answered.logits["sequence"], answered.lengths)] == [tuple(sentence) for sentence in sentences]:
-                return
-    pytest.fail(f"{[labels for labels, _ in greedy_search(answered.logits['sequence'], answered.lengths)]} after 120 steps")
+    targets = nn.utils.rnn.pad_sequence([torch.tensor(sentence) for sentence in sentences], batch_first=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(20):
+        for _ in range(5):
+            heads = network.train()(batch)
+            terms = alignment_losses(heads, targets, torch.tensor([2, 2, 1, 1]), teachers={}, options=AlignmentLossOptions(distillation=False))
+            optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+        with torch.no_grad():
+            answered = network.eval()(batch)
+        found = [list(labels) for labels, _ in greedy_search(answered.logits["sequence"], answered.lengths)]
+        if found == sentences:
+            return
+    pytest.fail(f"{found} after 100 steps")
