@@ -310,18 +310,29 @@ class NaiveStem(nn.Module):
         return self.pool(torch.relu(self.bn(self.conv(x))))
 
 
-class NaiveBiAdd(nn.Module):
-    def __init__(self, fast: int, slow: int, kernel: int, alpha: int) -> None:
+class NaiveFusion3d(nn.Module):
+    def __init__(self, fast: int, slow: int, options: SlowFastOptions) -> None:
         super().__init__()
-        self.weight_s, self.weight_f = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-        self.conv_f2s = nn.Conv3d(fast, slow, (kernel, 1, 1), stride=(alpha, 1, 1), padding=(kernel // 2, 0, 0), bias=False)
-        self.conv_s2f = conv(slow, fast, (1, 1, 1))
-        self.bn, self.bn2 = nn.BatchNorm3d(slow), nn.BatchNorm3d(fast)
+        self.kind, kernel, alpha = options.fusion, options.fusion_kernel, options.alpha
+        adds = self.kind in ("bi_add", "bi_add2")
+        shown = slow if adds else fast * options.fusion_ratio
+        if adds:
+            self.weight_s, self.weight_f = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
+        self.conv_f2s = nn.Conv3d(fast, shown, (kernel, 1, 1), stride=(alpha, 1, 1), padding=(kernel // 2, 0, 0), bias=False)
+        self.bn = nn.BatchNorm3d(shown)
+        if self.kind != "fast_to_slow":
+            self.conv_s2f, self.bn2 = conv(slow, fast, (1, 1, 1)), nn.BatchNorm3d(fast)
 
     def forward(self, slow: Tensor, fast: Tensor) -> tuple[Tensor, Tensor]:
         to_slow = torch.relu(self.bn(self.conv_f2s(fast)))
+        if self.kind == "fast_to_slow":
+            return torch.cat([slow, to_slow], dim=1), fast
         to_fast = F.interpolate(torch.relu(self.bn2(self.conv_s2f(slow))), size=fast.shape[2:], mode="nearest")
-        return slow + self.weight_s * to_slow, fast + self.weight_f * to_fast
+        if self.kind == "bi_cat":
+            return torch.cat([slow, to_slow], dim=1), torch.cat([fast, to_fast], dim=1)
+        if self.kind == "bi_add":
+            return slow + self.weight_s * to_slow, fast + self.weight_f * to_fast
+        return self.weight_s * slow + (1 - self.weight_s) * to_slow, self.weight_f * fast + (1 - self.weight_f) * to_fast
 
 
 class NaiveSlowFast(nn.Module):
@@ -331,13 +342,14 @@ class NaiveSlowFast(nn.Module):
         self.s1 = nn.ModuleDict({f"pathway{index}_stem": NaiveStem(width, taps) for index, (width, taps) in enumerate(zip(widths, (1, 5), strict=True))})
         for stage, (count, stride) in enumerate(zip(SLOWFAST_BLOCKS[options.depth], STRIDES, strict=True)):
             times = 1 if stage == 0 else 2 * 2**stage
-            self.add_module(f"s{stage + 1}_fuse", NaiveBiAdd(widths[1] * times, widths[0] * times, options.fusion_kernel, options.alpha))
+            self.add_module(f"s{stage + 1}_fuse", NaiveFusion3d(widths[1] * times, widths[0] * times, options))
             blocks = {}
             for index, (width, kernels) in enumerate(zip(widths, (SLOW_KERNELS, FAST_KERNELS), strict=True)):
                 inner = width * 2**stage
                 for block in range(count):
                     kernel = kernels[stage] if block < options.temporal_blocks[stage] else 1
-                    before = 4 * inner if block else width * times
+                    shown = {"bi_cat": (options.fusion_ratio, 1), "fast_to_slow": (options.fusion_ratio, 0)}.get(options.fusion, (0, 0))[index]
+                    before = 4 * inner if block else width * times + shown * widths[1] * times
                     blocks[f"pathway{index}_res{block}"] = NaiveResidual(before, inner, 4 * inner, 1 if block else stride, kernel)
             self.add_module(f"s{stage + 2}", nn.ModuleDict(blocks))
 

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.errors import ParityError
 from models.published.loading import renamed
 from models.slowfastsign.backbone import Backbone
 from models.slowfastsign.config import SlowFastOptions
@@ -15,17 +14,16 @@ from models.slowfastsign.pretrained import Resized, load_pretrained, read_blobs
 from models.slowfastsign.published import BACKBONE_RENAMES
 from models.vac.published import conv3d_shape
 from tests.parity import formula
+from tests.parity.adapters.slowfastsign import fusion_of
 from tests.parity.case import Case, recipe_values
 from tests.parity.comparison import Report
 
 
 def run(case: Case, report: Report) -> None:
-    if case.config["fuse"] != "FuseBiAdd":
-        raise ParityError(f"config.fuse: {case.config['fuse']} is not built, only FuseBiAdd")
     record = case.inputs["blobs"]
     seed = int(recipe_values("value of each = formula.tensor(name, shape, seed={seed})", record["how"])["seed"])
     blobs = {name: formula.tensor(name, tuple(shape), seed) for name, shape in record["shapes"]}
-    backbone = Backbone(SlowFastOptions(depth=case.config["depth"]))
+    backbone = Backbone(SlowFastOptions(depth=case.config["depth"], fusion=fusion_of(case.config["fuse"])))
     with tempfile.TemporaryDirectory(prefix="pretrained") as folder:
         path = Path(folder) / "blobs.pkl"
         path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from models.batch import Heads
 from models.errors import ParityError
 from models.slowfastsign import published
-from models.slowfastsign.config import STRIDES, SlowFastOptions
+from models.slowfastsign.config import STRIDES, FusionKind, SlowFastOptions
 from models.slowfastsign.network import BRANCHES, TEACHERS, SlowFastSign
 from tests.parity.adapters.vac_family import clip_volumes, compare, loss_terms, make_inputs, time_major, watch
 from tests.parity.case import Case, Record
 from tests.parity.comparison import Report
 from tests.parity.weights import published_state
 
+FUSIONS: dict[str, FusionKind] = {"FuseBiAdd": "bi_add", "FuseBiAdd2": "bi_add2", "FuseBiCat": "bi_cat", "FuseFastToSlow": "fast_to_slow"}
 SHARING = {0: "none", 1: "branch", 2: "all"}
 
 
@@ -83,7 +84,6 @@ def build(case: Case) -> SlowFastSign:
 def backbone_options(config: Record, width: int) -> dict[str, Any]:
     """The published configuration as our options. Raises ParityError for what our backbone has no option of."""
     fixed = {
-        "FUSE": "FuseBiAdd",
         "NUM_GROUPS": 1,
         "TRANS_FUNC": "bottleneck_transform",
         "STRIDE_1X1": False,
@@ -98,7 +98,16 @@ def backbone_options(config: Record, width: int) -> dict[str, Any]:
         "width": width,
         "alpha": config["ALPHA"],
         "beta_inverse": config["BETA_INV"],
+        "fusion": fusion_of(config["FUSE"]),
         "fusion_kernel": config["FUSION_KERNEL_SZ"],
+        "fusion_ratio": config["FUSION_CONV_CHANNEL_RATIO"],
         "temporal_blocks": tuple(slow for slow, _ in config["NUM_BLOCK_TEMP_KERNEL"]),
         "feature_dropout": config["DROPOUT_RATE"],
     }
+
+
+def fusion_of(name: str) -> FusionKind:
+    """Our name of a published fusion. Raises ParityError."""
+    if name not in FUSIONS:
+        raise ParityError(f"fusion {name!r} is none of {', '.join(FUSIONS)}")
+    return FUSIONS[name]

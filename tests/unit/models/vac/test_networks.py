@@ -71,6 +71,17 @@ def test_equals_naive_form(name: str, training: bool) -> None:
             torch.testing.assert_close(statistics[key], value, msg=key)
 
 
+@pytest.mark.parametrize("fusion", ["bi_add2", "bi_cat", "fast_to_slow"])
+def test_other_fusions_equal_their_naive_form(fusion: str) -> None:
+    ours = tiny("slowfastsign", fusion=fusion).double().train()
+    naive = naive_twin(ours)
+    frames, lengths = padded(ours, LENGTHS)
+    logits = naive(frames, lengths)
+    torch.testing.assert_close(dict(recognise(ours, frames, lengths, masked=False, auxiliary=True).logits), logits)
+    whole, alone = (recognise(ours.eval(), frames[:count], lengths[:count], masked=True).logits["conv"][0] for count in (3, 1))
+    torch.testing.assert_close(whole, alone)
+
+
 def recognise(network: Network, frames: Tensor, lengths: Tensor, *, masked: bool, auxiliary: bool = False) -> Heads:
     if network.__class__.__name__ == "CorrNet":
         return network.recognise(frames, lengths, masked=masked)
