@@ -50,13 +50,15 @@ NO_ENDS = Ends()
 def over_space(x_BCTHW: Tensor, function: Map) -> Tensor:
     """`function` of the pictures (B·T, C, H, W)."""
     B, _, T, _, _ = x_BCTHW.shape
-    pictures = function(x_BCTHW.transpose(1, 2).flatten(0, 1))
-    return torch.unflatten(pictures, 0, (B, T)).transpose(1, 2)
+    # Axes are joined with the channels last, in which form a batch of one keeps the strides by which PyTorch knows the layout.
+    pictures = function(x_BCTHW.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2))
+    return torch.unflatten(pictures.permute(0, 2, 3, 1), 0, (B, T)).permute(0, 4, 1, 2, 3)
 
 
 def over_time(x_BCTHW: Tensor, function: Map) -> Tensor:
     """`function` of the clips as pictures (B, C, T, H·W)."""
-    return torch.unflatten(function(x_BCTHW.flatten(3)), 3, x_BCTHW.shape[3:])
+    clips = function(x_BCTHW.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2))
+    return torch.unflatten(clips.permute(0, 2, 3, 1), 2, x_BCTHW.shape[3:]).permute(0, 4, 1, 2, 3)
 
 
 OVER = {"space": over_space, "time": over_time}

@@ -19,8 +19,7 @@ class LateralDown(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, H/2, W/2)."""
-        out: Tensor = self.conv(ends.filled(x_BCTHW, 0.0))
-        return out
+        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
 
 
 class LateralUp(nn.Module):
@@ -33,8 +32,13 @@ class LateralUp(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, 2H, 2W)."""
-        out: Tensor = self.conv(ends.filled(x_BCTHW, 0.0))
-        return out
+        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
+
+
+def _told(conv: nn.Module, x_BCTHW: Tensor) -> Tensor:
+    """A lateral convolution; on a CPU in plain layout, since its weight is larger than the features and would be laid out anew for each call."""
+    out: Tensor = conv(x_BCTHW.contiguous() if x_BCTHW.device.type == "cpu" else x_BCTHW)
+    return out.contiguous(memory_format=torch.channels_last_3d)
 
 
 class Exchange(nn.Module):
