@@ -31,7 +31,7 @@ class Correlate(torch.autograd.Function):
         x, y, squashed = ctx.saved_tensors
         grad_y = torch.bmm(squashed.transpose(1, 2), grad)
         slope = torch.bmm(grad, y.transpose(1, 2))
-        slope.mul_(0.25 - squashed * squashed)  # of the sigmoid, s (1 − s) with s − 1/2 at hand
+        slope.mul_(torch.addcmul(slope.new_tensor(0.25), squashed, squashed, value=-1))  # of the sigmoid, s (1 − s) with s − 1/2 at hand
         return torch.bmm(slope, y), grad_y.baddbmm_(slope.transpose(1, 2), x)
 
 

@@ -71,10 +71,16 @@ class Levels(nn.Module):
     def forward(self, stages: Sequence[Tensor], clips: Clips) -> list[Tensor]:
         """Outputs of the stages 2, 3, 4 before their fusion blocks."""
         reduced = [normed(norm, conv(stage)) for norm, conv, stage in zip(self.norms, self.reduce, stages, strict=False)]
-        return [self._level(level, x, clips) for level, x in enumerate([*reduced, stages[-1]])]
+        pooled = [self._attended(level, x, clips).mean((2, 3)) for level, x in enumerate([*reduced, stages[-1]])]
+        features_BTF = torch.cat([clips.padded(self.features(level)) for level in pooled])
+        return list(self._over_time(features_BTF.transpose(1, 2)).transpose(1, 2).chunk(NUM_LEVELS))
 
-    def _level(self, level: int, x: Tensor, clips: Clips) -> Tensor:
-        attended = self.attentions[level % len(self.attentions)](x, clips)
-        features_BTF = clips.padded(self.features(attended.mean((2, 3))))
-        out: Tensor = self.temporal(features_BTF.transpose(1, 2)).transpose(1, 2)
+    def _attended(self, level: int, x: Tensor, clips: Clips) -> Tensor:
+        out: Tensor = self.attentions[level % len(self.attentions)](x, clips)
         return out
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        """The layers over time of all levels at once, since for so few steps reading a weight is what takes time; a batch norm sees one level."""
+        for layer in self.temporal:
+            x = torch.cat([layer(level) for level in x.chunk(NUM_LEVELS)]) if isinstance(layer, nn.modules.batchnorm._BatchNorm) else layer(x)
+        return x
