@@ -36,8 +36,8 @@ class Correlate(torch.autograd.Function):
 
 
 def correlate(x: Tensor, y: Tensor) -> Tensor:
-    """See `Correlate`."""
-    result: Tensor = Correlate.apply(x, y)
+    """See `Correlate`. Under autocast y comes from a convolution and decides the precision."""
+    result: Tensor = Correlate.apply(x.to(y.dtype), y)
     return result
 
 

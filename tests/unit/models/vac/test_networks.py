@@ -222,6 +222,17 @@ def test_fused_norm_is_the_modules(relu: bool, with_residual: bool) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_trains_under_autocast(name: str) -> None:
+    network = tiny(name).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        heads = network(Frames(clips(LENGTHS), torch.tensor(LENGTHS)))
+        loss = total(heads.logits, heads.lengths)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(value.grad is not None and value.grad.isfinite().all() for key, value in network.named_parameters() if "unused" not in key)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_norms_can_be_synchronised(name: str) -> None:
     """PyTorch's conversion finds every batch norm of ours; that the converted ones run takes several GPUs to see."""
     network = tiny(name)
