@@ -129,11 +129,14 @@ def load_ensemble(folder: Path) -> Ensemble:
     members = {name: load_bundle(folder / entry.folder) for name, entry in record.members.items()}
     weights = {name: entry.weight for name, entry in record.members.items()}
     _check_members(members, weights)
+    decoding = parsed(AnswerOptions, record.decoding, where=str(folder / RECORD_FILE), key="decoding")
+    if decoding.head not in (ENSEMBLE, *members):
+        raise BundleError(f"{folder / RECORD_FILE}: decoding.head: {decoding.head!r} can't answer; there are: {', '.join((ENSEMBLE, *members))}")
     return Ensemble(
         folder=folder,
         members=members,
         weights=weights,
-        decoding=parsed(AnswerOptions, record.decoding, where=str(folder / RECORD_FILE), key="decoding"),
+        decoding=decoding,
         corpus=record.corpus,
         metrics=record.metrics,
         provenance=record.provenance,

@@ -86,8 +86,9 @@ def print_end(summary: Summary) -> None:
         scores = (values["dev_top1"][stream], *(values[f"{split}_accuracy"][stream]["top1_per_instance"] for split in SPLITS))
         table.add_row(stream, *(f"{score:.1f}" for score in scores), style="bold" if stream == "ensemble" else None)
     console.print(table)
-    if not values["toy"] and values["test_top1"] < EXPECTED_TOP1:
-        console.print(f"the test top-1 is below {EXPECTED_TOP1:g} %, which this demo should reach: please report it with {run / SUMMARY}")
+    best = max(scores["top1_per_instance"] for scores in values["test_accuracy"].values())
+    if not values["toy"] and values["test_top1"] < max(best, EXPECTED_TOP1):
+        console.print(f"the ensemble's test top-1 should be {EXPECTED_TOP1:g} % or more and no worse than a stream's: please report it with {run / SUMMARY}")
 
 
 if __name__ == "__main__":

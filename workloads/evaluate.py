@@ -42,6 +42,7 @@ from models.class_map import ClassMap
 from models.decoding.options import DecodingOptions
 from models.decoding.shallow_fusion import NO_SHALLOW_FUSION, ShallowFusion
 from models.ensemble import Ensemble
+from models.errors import VocabularyError
 from models.options import AnswerOptions
 from models.published.vocabularies import import_vocabulary
 from models.systems import SYSTEMS
@@ -139,6 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     given = parser.parse_args(arguments)
     if bool(given.published) != bool(given.recipe):
         parser.error("--published and --recipe go together: the recipe describes the checkpoint's network")
+    ignored = [f"--{name.replace('_', '-')}" for name in ("vocabulary", "member", "any_stream", "set") if getattr(given, name) and not given.published]
+    if ignored:
+        parser.error(f"{', '.join(ignored)} goes with --published: a bundle has its own")
     if given.workers == "local" and given.num_workers:
         parser.error("--num-workers is of Ray Data, and --workers local works in this process")
     started = time.monotonic()
@@ -169,8 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -> Bundle:
     """The released checkpoint of `--published` as a bundle. Raises RecipeError, VocabularyError or CheckpointError for what doesn't fit."""
     recipe = load_recipe(given.recipe, given.set)
-    if recipe.ensemble is not None:
-        recipe = recipe.member(given.member or next(iter(recipe.ensemble.members)))
+    if recipe.ensemble is not None or given.member:
+        recipe = recipe.member(given.member or next(iter(recipe.ensemble.members if recipe.ensemble else ()), ""))
     return bundle_from_published(
         given.published,
         folder,
@@ -187,6 +191,8 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
 def _published_classes(given: argparse.Namespace, recipe: Recipe, shards: ShardSet) -> Vocabulary | ClassMap:
     """What the checkpoint's outputs are: the shards' classes, or those of --vocabulary."""
     if SYSTEMS[recipe.system].task == "islr":
+        if given.vocabulary:
+            raise VocabularyError(f"--vocabulary {given.vocabulary}: isolated signs have a class map, which is the shards' own: preprocess with classes_file")
         return shards.classes
     return import_vocabulary(given.vocabulary, shards.vocabulary.lower_case) if given.vocabulary else shards.vocabulary
 

@@ -94,7 +94,7 @@ def _clip(recording: Recording, file: KeypointClip) -> Clip:
 def predict(bundle: Bundle | Ensemble, clips: Iterable[Clip | Unanswered], decoding: ChosenDecoding, *, batch_size: int = 8) -> Iterator[Outcome]:
     """Outcomes in the order of `clips`, by the head that `decoding` chooses; the clips are read as they are needed."""
     recogniser = chosen_recogniser(bundle, "cuda" if torch.cuda.is_available() else "cpu", decoding.options, decoding.fusion)
-    yield from recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.options.head])
+    return recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.options.head])
 
 
 def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle | Ensemble, form: str, out: TextIO) -> bool:

@@ -48,6 +48,8 @@ def _signer_table(evaluation: SignEvaluation) -> Table:
 
 
 def _remarks(evaluation: SignEvaluation) -> Iterator[str]:
+    interval = evaluation.top1_interval
+    yield f"top-1 of {evaluation.head} {interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] ({100 * interval.confidence:g} % bootstrap over clips)"
     low = sum(clip.low_confidence for clip in evaluation.clips)
     yield f"low confidence: {low:,} of {len(evaluation.clips):,} answers are below {evaluation.decoding.low_confidence:g}"
     empty = len(evaluation.accuracy[evaluation.head][1].classes_without_clips)

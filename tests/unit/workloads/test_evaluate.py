@@ -209,6 +209,9 @@ def test_a_released_checkpoint_is_evaluated(shards: ShardSet, tmp_path: Path, ca
     with pytest.raises(SystemExit):
         main(arguments)
     assert "--published and --recipe go together" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--bundle", str(bundle.folder), "--shards", str(shards.path), "--member", "bone", "--any-stream"])
+    assert "--member, --any-stream goes with --published" in capsys.readouterr().err
 
 
 def test_mistakes_are_named(bundle: Bundle, shards: ShardSet, tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ def test_a_sample_of_the_bundle_is_recognised(bundle: Bundle, capsys: pytest.Cap
     assert clip["low_confidence"] == (clip["confidence"] < 0.5)
 
 
+def test_a_mistake_leaves_the_file_of_an_earlier_answer(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "answers.json").write_text("precious")
+    with pytest.raises(BundleError, match="--head nope"):
+        main(["--bundle", str(bundle.folder), "--head", "nope", "--out", str(tmp_path / "answers.json"), *map(str, (bundle.folder / "samples").iterdir())])
+    assert (tmp_path / "answers.json").read_text() == "precious"
+
+
 def test_bad_files_are_answered_among_the_good(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     points = keypoints(16)
     broken = points.copy()
