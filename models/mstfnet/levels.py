@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.vac.clips import Clips
-from models.vac.layers import normed, over_time, temporal_conv
+from models.vac.layers import StepConv, normed, over_time, temporal_conv
 
 NUM_LEVELS = 3
 REDUCTION = 16
@@ -64,8 +64,8 @@ class Levels(nn.Module):
         self.norms = nn.ModuleList((nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)))
         self.features = nn.Linear(channels, level_size)
         self.temporal = nn.Sequential(
-            *(nn.Conv1d(level_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.Dropout(dropout), nn.MaxPool1d(2)),
-            *(nn.Conv1d(hidden_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.MaxPool1d(2)),
+            *(StepConv(level_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.Dropout(dropout), nn.MaxPool1d(2)),
+            *(StepConv(hidden_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.MaxPool1d(2)),
         )
 
     def forward(self, stages: Sequence[Tensor], clips: Clips) -> list[Tensor]:
