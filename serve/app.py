@@ -23,6 +23,7 @@ from serve.tasks import Reply, Task
 
 APPLICATION = "signray"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
+DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 10.0}  # how requests in work end before a replica does
 SPARE = 16  # places for questions about health and models beside the recognitions
 
 
@@ -96,12 +97,14 @@ def build(args: ServeSettings) -> Application:
         max_ongoing_requests=args.capacity + SPARE,
         ray_actor_options=resources,
         health_check_period_s=5,
+        **DRAIN,
     )
     front = serve.deployment(
         serve.ingress()(Front),
         name="Front",
         max_ongoing_requests=10 * args.capacity + SPARE,
         ray_actor_options={"num_cpus": 0.1},
+        **DRAIN,
     )
     application: Application = front.bind(args, model.bind(args))
     return application

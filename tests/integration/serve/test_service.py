@@ -36,7 +36,7 @@ def service(head_node: HeadNode, bundle: Bundle) -> Iterator[str]:
     from ray import serve
 
     from serve.app import APPLICATION, build
-    from serve.run import QUIET
+    from serve.run import QUIET, take_away
 
     port = free_port()
     with connect(address=head_node.address, driver_logs=False):
@@ -44,9 +44,9 @@ def service(head_node: HeadNode, bundle: Bundle) -> Iterator[str]:
         settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5)
         serve.run(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET)
         yield f"http://127.0.0.1:{port}"
-        serve.delete(APPLICATION)
-        assert APPLICATION not in serve.status().applications
-        serve.shutdown()
+        take_away(private=False)
+        left = serve.status()
+        assert (left.applications, left.proxies) == ({}, {})
 
 
 @pytest.fixture
