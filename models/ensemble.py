@@ -101,7 +101,7 @@ def save_ensemble(
     Several members may be one bundle with another `decoding.head` each: it is copied once. Raises BundleError where the members' classes
     or vocabularies differ, or their tasks, or `folder` can't be written.
     """
-    _check_members(members, weights)
+    check_members(members, weights)
     first = next(iter(members.values()))
     decoding = first.decoding.model_copy(update={"head": ENSEMBLE})
     homes: dict[Path, str] = {}  # a bundle's folder → the member whose name it gets
@@ -147,7 +147,7 @@ def load_ensemble(folder: Path) -> Ensemble:
     check_files(folder, record.files)
     members = _members(folder, record)
     weights = {name: entry.weight for name, entry in record.members.items()}
-    _check_members(members, weights)
+    check_members(members, weights)
     first = next(iter(members.values()))
     return Ensemble(
         folder=folder,
@@ -184,7 +184,8 @@ def _checksum(members: Mapping[str, Bundle], weights: Mapping[str, float], fuse:
     return hashlib.sha256("\n".join(lines + ([fuse] if fuse != "logits" else [])).encode()).hexdigest()
 
 
-def _check_members(members: Mapping[str, Bundle], weights: Mapping[str, float]) -> None:
+def check_members(members: Mapping[str, Bundle], weights: Mapping[str, float]) -> None:
+    """Raises BundleError where members have no weights, or other tasks, classes or glosses than the first."""
     if not members or set(members) != set(weights) or not sum(weights.values()) > 0:
         raise BundleError(f"an ensemble of {', '.join(members) or 'nothing'}: it needs members, a weight of each, and a sum of weights above 0")
     (first_name, first), *others = members.items()
