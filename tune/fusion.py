@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if arguments[:1] == ["promote"]:
         promote.main(arguments[1:])
         return
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     began, shards = time.monotonic(), ShardSet.open(given.shards)
     members = open_members(given.member, heads=given.heads, tracking_uri=given.tracking_uri)
     searches: dict[str, Search] = {
@@ -161,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"registered as {uri}; next: python tune/fusion.py promote {uri}", markup=False)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(prog="fusion.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shards", required=True, type=Path, help="folder that workloads/preprocess.py wrote; every node must see it")
     parser.add_argument("--split", default="dev", help="split that weights are chosen on (default: dev)")
