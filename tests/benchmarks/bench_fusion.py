@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from models.bundle import Bundle, DecodingOptions, save_bundle
+from models.posteriors import PosteriorReader
 from models.systems import SYSTEMS
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import SMALLEST, Bench
@@ -17,7 +18,7 @@ from tune.posteriors import read_posteriors
 from tune.problems import build_problem
 from tune.search import draws
 from workloads.bundles import corpus_card
-from workloads.evaluation_runners import in_this_process
+from workloads.evaluation_runners import in_this_process, pieces
 from workloads.recipe import load_recipe
 from workloads.shards import ShardSet
 
@@ -32,10 +33,13 @@ def measure(bench: Bench) -> list[Figure]:
     rounds, count = (2, 50) if bench.quick else (5, 1000)
     shards = ShardSet.open(bench.shards())
     members = _heads(bench, shards)
+    tables = read_posteriors(members, shards, SPLIT, cache=bench.folder / "posteriors", run_pieces=in_this_process)
+    bundle = next(iter(members.values()))
+    reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=tuple(members))
     ratios, rate = [], 0.0
     for number in range(rounds):
         began = time.perf_counter()
-        tables = read_posteriors(members, shards, SPLIT, cache=bench.folder / f"posteriors{number}", run_pieces=in_this_process)
+        list(in_this_process(reader, pieces(shards, SPLIT), 8))
         inference = time.perf_counter() - began
         problem = build_problem(members, tables, shards, SPLIT, "probs")
         problem.counts(draws(len(members), 2, seed=99))  # compiles the alignment

@@ -14,13 +14,14 @@ from models.bundle import Bundle
 from models.class_map import ClassMap
 from models.ensemble import Ensemble, load, save_ensemble
 from models.errors import BundleError, CorpusError, ShardError
-from tests.unit.tiny import save_tiny_bundle
 from tests.unit.tiny_signs import CLASSES, save_tiny_sign_bundle
+from tests.unit.workloads.corpora_on_disk import keypoints, write_npz
 from tune import fusion
 from tune.fusing import cross_validated, fuse_members
 from tune.posteriors import read_posteriors
 from tune.problems import Problem, SentenceProblem, build_problem
 from tune.search import coordinate_search, corners, draws, random_search
+from workloads import predict
 from workloads.evaluate import evaluate
 from workloads.evaluation_runners import in_this_process
 from workloads.scoring import Evaluation
@@ -54,6 +55,9 @@ def test_sentences(sentence_members: dict[str, Bundle], sentence_shards: ShardSe
         assert isinstance(evaluation, Evaluation)
         assert evaluation.wer == pytest.approx({name: scores[name] for name in evaluation.wer})
     shown = capsys.readouterr().out
+    clip = write_npz(tmp_path / "clip.npz", keypoints(24))
+    assert predict.main(["--bundle", str(ensemble.folder), str(clip), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bundle"]["weights"] == ensemble.checksum
     for expected in ("word error rate in % (lower is better)", "not chosen on (5 folds)", "95 % interval", "p = ", "Score against cost"):
         assert expected in shown
     again = main(sentence_shards, tmp_path / "again", *given(sentence_members), "--fuse", "probs", "--search", "coordinate", cache=tmp_path / "cache")
@@ -173,4 +177,3 @@ def test_members_have_names_of_their_own(sign_members: dict[str, Bundle], sign_s
     record = main(sign_shards, tmp_path / "fused", "--member", f"one={folder}", "--member", f"two={folder}")
     assert isinstance(record["weights"], dict)
     assert list(record["weights"]) == ["one", "two"]
-    assert save_tiny_bundle(tmp_path / "x" / "bundle").folder.is_dir()
