@@ -66,6 +66,35 @@ def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
     return resolve(name, tracking_uri=registry)
 
 
+def alias_holder(name: str, alias: str, *, tracking_uri: str) -> str | None:
+    """Number of the version that an alias of a model names; None where there is none. Raises ConnectionError where the registry doesn't answer."""
+    from mlflow.exceptions import MlflowException
+
+    from cluster.sender import connect_client
+
+    try:
+        return str(connect_client(tracking_uri).get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code in _NOT_FOUND:
+            return None
+        raise ConnectionError(f"the registry at {tracking_uri} doesn't answer ({str(error).splitlines()[0]}); start it and try again.") from error
+
+
+def set_alias(name: str, alias: str, version: str, *, tracking_uri: str) -> None:
+    """Let an alias name a version. Raises LookupError where there is no such version, ConnectionError where the registry doesn't answer."""
+    from mlflow.exceptions import MlflowException
+
+    from cluster.sender import connect_client
+
+    try:
+        connect_client(tracking_uri).set_registered_model_alias(name, alias, version)
+    except MlflowException as error:
+        reason = str(error).splitlines()[0]
+        if error.error_code in _NOT_FOUND:
+            raise LookupError(f"models:/{name}/{version} is not in the registry at {tracking_uri} ({reason}).") from error
+        raise ConnectionError(f"the registry at {tracking_uri} doesn't answer ({reason}); start it and try again.") from error
+
+
 def _source(client: Any, uri: str) -> str:
     """The `runs:/id/folder` that a model's URI stands for. MLflow's own resolver asks the default registry, not the given one."""
     if uri.startswith("runs:/"):

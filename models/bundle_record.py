@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from models.errors import BundleError
+from models.fusion import FusionRule
 from models.metrics.cleanup import CLEANUPS
 from models.options import Options
 from models.version import VERSION
@@ -78,12 +79,16 @@ class MemberEntry(Options):
 
 
 class EnsembleRecord(Options):
-    """`bundle.json` of an ensemble: members by name, and how they answer together. files: of all members."""
+    """`bundle.json` of an ensemble: members by name, and how they answer together. files: of all members.
+
+    fuse: how logits become one (`models.fusion.fuse`). Members that are heads of one network share a folder.
+    """
 
     format: int
     kind: Literal["ensemble"]
     signray: str
     task: str
+    fuse: FusionRule = "logits"
     members: dict[str, MemberEntry]
     decoding: dict[str, Any]
     corpus: CorpusCard

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.answering import Answerer, Unanswered, evaluation_logits
 from models.batch import ENSEMBLE
 from models.class_map import ClassMap
-from models.fusion import fuse
+from models.fusion import FusionRule, fuse
 from models.inputs.clip import Clip
 from models.inputs.inputs import Inputs
 from models.options import AnswerOptions
@@ -87,6 +87,7 @@ class Classifier(Answerer[Classification]):
     classes: ClassMap
     decoding: AnswerOptions
     weights: Mapping[str, float] | None = None
+    rule: FusionRule = "logits"
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ class Classifier(Answerer[Classification]):
             return _member_logits(member, clips)
         wanted = list(self.members) if ENSEMBLE in names else list(names)
         logits = {name: _member_logits(self.members[name], clips)[self.members[name].head] for name in wanted}
-        return {ENSEMBLE: fuse(logits, self.weights), **logits} if ENSEMBLE in names else logits
+        return {ENSEMBLE: fuse(logits, self.weights, self.rule), **logits} if ENSEMBLE in names else logits
 
     def _classification(self, clip: Clip, logits: Mapping[str, Tensor]) -> Classification:
         heads = {name: self._answer(logits_C) for name, logits_C in logits.items()}

@@ -1,7 +1,7 @@
 """Ensembles: several bundles and their fusion weights as one folder, which is read and used like a bundle.
 
 bundle.json       members, weights, corpus, metrics, checksums of every file
-members/<name>/   the members' bundles, whole
+members/<name>/   the members' bundles, whole; members that are heads of one network share the first one's
 README.md         the model card
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,26 @@ from models.bundle import RECIPE_FILE, Bundle, CorpusCard, bundle_folder, check_
 from models.bundle_record import FORMAT, RECORD_FILE, EnsembleRecord, MemberEntry, parsed, plain, read_record
 from models.class_map import ClassMap
 from models.classification import Classifier, Member
+from models.decoding.options import DecodingOptions
 from models.errors import BundleError
+from models.fusion import FusionRule
 from models.inputs.clip import Clip
-from models.model_card import TOP_K_MEANS, known, metrics_table, sections_as_text
+from models.joint_recognition import JointRecogniser
+from models.model_card import TOP_K_MEANS, WER_MEANS, known, metrics_table, sections_as_text
 from models.options import AnswerOptions
 from models.systems import SYSTEMS, Task
 from models.version import VERSION
+from models.vocabulary import Vocabulary
 
 MEMBERS_FOLDER = "members"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """An ensemble that was read and checked. weights: fusion weight of each member's logits, by name."""
+    """An ensemble that was read and checked: of isolated signs, or of sentences with one vocabulary.
+
+    weights: fusion weight of each member, by name; `fuse` says of what. A member's `decoding.head` is the head that counts.
+    """
 
     folder: Path
     members: Mapping[str, Bundle]
@@ -45,6 +52,7 @@ class Ensemble:
     checksum: str
     signray: str
     task: Task = "islr"
+    fuse: FusionRule = "logits"
 
     @property
     def system(self) -> str:
@@ -57,16 +65,21 @@ class Ensemble:
         return (ENSEMBLE, *self.members)
 
     @property
-    def classes(self) -> ClassMap:
-        return _classes(next(iter(self.members.values())))
+    def classes(self) -> Vocabulary | ClassMap:
+        return next(iter(self.members.values())).classes
 
-    def recogniser(self, device: str = "cpu", decoding: AnswerOptions | None = None) -> Classifier:
-        """The networks ready to answer, each and together."""
+    def recogniser(self, device: str = "cpu", decoding: AnswerOptions | None = None) -> Classifier | JointRecogniser:
+        """The networks ready to answer, each and together; one that several members share is loaded once."""
+        networks = {bundle.folder: bundle.network(device) for bundle in {bundle.folder: bundle for bundle in self.members.values()}.values()}
         members = {
-            name: Member(system=SYSTEMS[bundle.system], network=bundle.network(device), inputs=bundle.inputs, head=bundle.decoding.head)
+            name: Member(system=SYSTEMS[bundle.system], network=networks[bundle.folder], inputs=bundle.inputs, head=bundle.decoding.head)
             for name, bundle in self.members.items()
         }
-        return Classifier(members=members, classes=self.classes, decoding=decoding or self.decoding, weights=self.weights)
+        decoding, classes = decoding or self.decoding, self.classes
+        if isinstance(classes, ClassMap):
+            return Classifier(members=members, classes=classes, decoding=decoding, weights=self.weights, rule=self.fuse)
+        assert isinstance(decoding, DecodingOptions)
+        return JointRecogniser(members=members, vocabulary=classes, decoding=decoding, weights=self.weights, rule=self.fuse)
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the first member."""
@@ -81,17 +94,22 @@ def save_ensemble(
     metrics: Mapping[str, Any],
     provenance: Mapping[str, Any],
     recipe: Mapping[str, Any] | None = None,
+    fuse: FusionRule = "logits",
 ) -> Ensemble:
-    """Write an ensemble of copies of `members`, in place of an older one at `folder`.
+    """Write an ensemble of copies of `members`, in place of an older one at `folder`; sentences are decoded as the first member's are.
 
-    Raises BundleError where the members' classes or corpora differ, one isn't for isolated signs, or `folder` can't be written.
+    Several members may be one bundle with another `decoding.head` each: it is copied once. Raises BundleError where the members' classes
+    or vocabularies differ, or their tasks, or `folder` can't be written.
     """
-    _check_members(members, weights)
+    check_members(members, weights)
     first = next(iter(members.values()))
-    decoding = AnswerOptions(head=ENSEMBLE, low_confidence=first.decoding.low_confidence)
+    decoding = first.decoding.model_copy(update={"head": ENSEMBLE})
+    homes: dict[Path, str] = {}  # a bundle's folder → the member whose name it gets
+    for name, bundle in members.items():
+        homes.setdefault(bundle.folder, name)
     with bundle_folder(Path(folder)) as staging:
-        for name, bundle in members.items():
-            shutil.copytree(bundle.folder, staging / MEMBERS_FOLDER / name)
+        for source, name in homes.items():
+            shutil.copytree(source, staging / MEMBERS_FOLDER / name)
         if recipe is not None:
             (staging / RECIPE_FILE).write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         record = EnsembleRecord(
@@ -99,7 +117,11 @@ def save_ensemble(
             kind="ensemble",
             signray=VERSION,
             task=first.task,
-            members={name: MemberEntry(folder=f"{MEMBERS_FOLDER}/{name}", weight=weights[name], head=bundle.decoding.head) for name, bundle in members.items()},
+            fuse=fuse,
+            members={
+                name: MemberEntry(folder=f"{MEMBERS_FOLDER}/{homes[bundle.folder]}", weight=weights[name], head=bundle.decoding.head)
+                for name, bundle in members.items()
+            },
             decoding=decoding.model_dump(mode="json"),
             corpus=first.corpus,
             metrics=plain(metrics),
@@ -107,7 +129,7 @@ def save_ensemble(
             # The cards are for people to edit.
             files={name: entry for name, entry in file_entries(staging).items() if not name.endswith("/README.md")},
         )
-        write_record(staging, record, _card(record, _classes(first)))
+        write_record(staging, record, _card(record, first))
     return load_ensemble(folder)
 
 
@@ -123,13 +145,11 @@ def load_ensemble(folder: Path) -> Ensemble:
     if not isinstance(record, EnsembleRecord):
         raise BundleError(f"{folder}: the bundle of one network, and an ensemble is needed")
     check_files(folder, record.files)
-    for name, entry in record.members.items():
-        if entry.folder != f"{MEMBERS_FOLDER}/{name}":
-            raise BundleError(f"{folder / RECORD_FILE}: member {name!r} lies in {entry.folder!r}, and {MEMBERS_FOLDER}/{name} is expected")
-    members = {name: load_bundle(folder / entry.folder) for name, entry in record.members.items()}
+    members = _members(folder, record)
     weights = {name: entry.weight for name, entry in record.members.items()}
-    _check_members(members, weights)
-    decoding = parsed(AnswerOptions, record.decoding, where=str(folder / RECORD_FILE), key="decoding")
+    check_members(members, weights)
+    first = next(iter(members.values()))
+    decoding = parsed(type(first.decoding), record.decoding, where=str(folder / RECORD_FILE), key="decoding")
     if decoding.head not in (ENSEMBLE, *members):
         raise BundleError(f"{folder / RECORD_FILE}: decoding.head: {decoding.head!r} can't answer; there are: {', '.join((ENSEMBLE, *members))}")
     return Ensemble(
@@ -140,41 +160,71 @@ def load_ensemble(folder: Path) -> Ensemble:
         corpus=record.corpus,
         metrics=record.metrics,
         provenance=record.provenance,
-        checksum=hashlib.sha256("\n".join(f"{bundle.checksum} {weights[name]!r}" for name, bundle in members.items()).encode()).hexdigest(),
+        checksum=_checksum(members, weights, record.fuse),
         signray=record.signray,
+        task=first.task,
+        fuse=record.fuse,
     )
 
 
-def _check_members(members: Mapping[str, Bundle], weights: Mapping[str, float]) -> None:
+def _members(folder: Path, record: EnsembleRecord) -> dict[str, Bundle]:
+    bundles: dict[str, Bundle] = {}
+    members: dict[str, Bundle] = {}
+    for name, entry in record.members.items():
+        if entry.folder not in {f"{MEMBERS_FOLDER}/{each}" for each in record.members}:
+            raise BundleError(f"{folder / RECORD_FILE}: member {name!r} lies in {entry.folder!r}, and {MEMBERS_FOLDER}/{name} is expected")
+        bundle = bundles.get(entry.folder) or load_bundle(folder / entry.folder)
+        bundles[entry.folder] = bundle
+        if entry.head not in bundle.answering:
+            raise BundleError(f"{folder / RECORD_FILE}: members.{name}.head: {entry.head!r} is no head of {bundle.system}")
+        members[name] = replace(bundle, decoding=bundle.decoding.model_copy(update={"head": entry.head}))
+    return members
+
+
+def _checksum(members: Mapping[str, Bundle], weights: Mapping[str, float], fuse: FusionRule) -> str:
+    """Over what decides its answers; of signs, as before there were other rules and heads."""
+    lines = [f"{bundle.checksum} {weights[name]!r}" + (f" {bundle.decoding.head}" if bundle.task == "slr" else "") for name, bundle in members.items()]
+    return hashlib.sha256("\n".join(lines + ([fuse] if fuse != "logits" else [])).encode()).hexdigest()
+
+
+def check_members(members: Mapping[str, Bundle], weights: Mapping[str, float]) -> None:
+    """Raises BundleError where members have no weights, or other tasks, classes or glosses than the first."""
     if not members or set(members) != set(weights) or not sum(weights.values()) > 0:
         raise BundleError(f"an ensemble of {', '.join(members) or 'nothing'}: it needs members, a weight of each, and a sum of weights above 0")
     (first_name, first), *others = members.items()
-    for bundle in members.values():
-        if bundle.task != "islr":
-            raise BundleError(f"{bundle.folder}: recognises sentences ({bundle.system}); logits of members are fused for isolated signs only")
     for name, bundle in others:
+        if bundle.task != first.task:
+            kinds = {"slr": "sentences", "islr": "isolated signs"}
+            raise BundleError(
+                f"{bundle.folder}: recognises {kinds[bundle.task]} ({bundle.system}), and {first_name} {kinds[first.task]}: an ensemble is of one kind"
+            )
         if bundle.classes != first.classes:
-            raise BundleError(f"{bundle.folder}: the classes of {name} are not those of {first_name}: train both on the same shards")
+            what = "classes" if first.task == "islr" else "glosses"
+            raise BundleError(f"{bundle.folder}: the {what} of {name} are not those of {first_name}: train both on the same shards")
 
 
-def _classes(bundle: Bundle) -> ClassMap:
-    assert isinstance(bundle.classes, ClassMap)
-    return bundle.classes
-
-
-def _card(record: EnsembleRecord, classes: ClassMap) -> str:
+def _card(record: EnsembleRecord, first: Bundle) -> str:
     total = sum(entry.weight for entry in record.members.values())
     members = "\n".join(f"| {name} | {entry.weight:g} | {entry.weight / total:.1%} |" for name, entry in record.members.items())
+    signs, sentences = "Isolated sign recognition: keypoints of one sign in, its name out", "keypoints of a signer in, a sequence of glosses out"
+    task = signs if first.task == "islr" else f"Continuous sign language recognition: {sentences}"
+    fused = "whose logits are added" if record.fuse == "logits" else "whose probabilities are added"
+    means = TOP_K_MEANS if first.task == "islr" else WER_MEANS.format(cleanup=record.corpus.cleanup)
     return sections_as_text(
         {
             f"Ensemble of {', '.join(record.members)} on {record.corpus.name}": (
-                f"Isolated sign recognition: keypoints of one sign in, its name out ({known(classes)}).\n"
-                f"{len(record.members)} networks, whose logits are added with these weights; written by signray {record.signray}.\n\n"
+                f"{task} ({known(first.classes)}).\n"
+                f"{len(record.members)} {_parts(record)}, {fused} with these weights; written by signray {record.signray}.\n\n"
                 f"| member | weight | share |\n|---|---:|---:|\n{members}"
             ),
             "Data": f"- Corpus: {record.corpus.name}\n- Licence of the data: {record.corpus.licence}\n- Checksum of the shards: `{record.corpus.checksum}`",
-            "Scores": f"{metrics_table(record.metrics) or 'None were recorded.'}\n\n{TOP_K_MEANS}",
+            "Scores": f"{metrics_table(record.metrics) or 'None were recorded.'}\n\n{means}",
             "How to use": "```\npython workloads/predict.py --bundle THIS_FOLDER clip.npz\n"
             "python workloads/evaluate.py --bundle THIS_FOLDER --shards SHARDS --split test\n```",
         }
     )
+
+
+def _parts(record: EnsembleRecord) -> str:
+    num_networks = len({entry.folder for entry in record.members.values()})
+    return "networks" if num_networks == len(record.members) else f"heads of {num_networks} network{'s' if num_networks > 1 else ''}"

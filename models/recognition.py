@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,8 @@ from models.inputs.inputs import Inputs
 from models.options import AnswerOptions
 from models.systems import System
 from models.vocabulary import Vocabulary
+
+NOT_FINITE = "not finite: the network's logits overflow on these keypoints; check their range"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,16 +83,22 @@ class Recognition:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Recogniser(Answerer[Recognition]):
-    """A network with all that its answers need. It answers in its evaluation form: whatever the batch mates, a clip's answer is the same.
+class HeadLogits:
+    """Logits (B, S, V) over steps, lengths (B,), of the frames that `inputs` select."""
+
+    logits: Tensor
+    lengths: Tensor
+    inputs: Inputs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SentenceAnswerer(Answerer[Recognition]):
+    """From gloss logits over time to recognitions, whatever the logits come from.
 
     fusion: language model and hot words (`models.decoding.language_model.fuse`), which the decoding method prefix_beam alone heeds.
     Raises ValueError where it doesn't fit the method or the vocabulary.
     """
 
-    system: System
-    network: nn.Module
-    inputs: Inputs
     vocabulary: Vocabulary
     decoding: DecodingOptions
     fusion: Fusion = NO_FUSION
@@ -101,30 +110,25 @@ class Recogniser(Answerer[Recognition]):
             raise ValueError(f"language model and hot words were made for {len(self.fusion.bias)} glosses, the vocabulary has {len(self.vocabulary)}")
 
     @property
-    def answering(self) -> tuple[str, ...]:
-        return self.system.answering
-
-    @property
     def options(self) -> AnswerOptions:
         return self.decoding
 
-    def problem(self, clip: Clip) -> str | None:
-        return self.inputs.problem(clip)
-
-    def to(self, device: str) -> Recogniser:
-        return replace(self, network=self.network.to(device))
+    @abstractmethod
+    def _logits(self, clips: Sequence[Clip], names: Sequence[str]) -> Mapping[str, HeadLogits]:
+        """Logits by name of what can answer, of `names` at least."""
 
     def _batch(self, clips: Sequence[Clip], names: Sequence[str]) -> list[Recognition | Unanswered]:
-        logits, lengths_B = evaluation_logits(self.network, self.system, self.inputs.evaluation_batch(clips))
-        sound_B = torch.stack([_finite(logits[name], lengths_B) for name in names]).all(0)
+        found = self._logits(clips, names)
+        sound_B = torch.stack([finite_clips(found[name].logits, found[name].lengths) for name in names]).all(0)
         rows = sound_B.nonzero().flatten()
-        decoded = {name: iter(self._decode(logits[name][rows], lengths_B[rows])) for name in names}
+        decoded = {name: iter(self._decode(found[name].logits[rows], found[name].lengths[rows])) for name in names}
         outcomes: list[Recognition | Unanswered] = []
-        for clip, sound, steps in zip(clips, sound_B.tolist(), lengths_B.tolist(), strict=True):
+        for row, (clip, sound) in enumerate(zip(clips, sound_B.tolist(), strict=True)):
             if sound:
-                outcomes.append(self._recognition(clip, {name: next(decoded[name]) for name in names}, steps))
+                times = {name: _times(clip, found[name].inputs, int(found[name].lengths[row])) for name in names}
+                outcomes.append(self._recognition(clip, {name: self._answer(next(decoded[name]), times[name]) for name in names}))
             else:
-                outcomes.append(Unanswered(name=clip.name, reason="not finite: the network's logits overflow on these keypoints; check their range"))
+                outcomes.append(Unanswered(name=clip.name, reason=NOT_FINITE))
         return outcomes
 
     def _decode(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[Hypothesis]:
@@ -140,10 +144,7 @@ class Recogniser(Answerer[Recognition]):
             fusion=self.fusion,
         )
 
-    def _recognition(self, clip: Clip, hypotheses: Mapping[str, Hypothesis], num_steps: int) -> Recognition:
-        selected = self.inputs.evaluation_frames(clip.num_frames)
-        times = _Times(first_frame=int(selected[0]), frames_per_step=len(selected) / num_steps, fps=clip.fps)
-        heads = {name: self._answer(hypothesis, times) for name, hypothesis in hypotheses.items()}
+    def _recognition(self, clip: Clip, heads: Mapping[str, HeadAnswer]) -> Recognition:
         confidence = next(iter(heads.values())).confidence
         return Recognition(
             name=clip.name, num_frames=clip.num_frames, fps=clip.fps, heads=heads, low_confidence=confidence < self.decoding.low_confidence or confidence == 0
@@ -153,6 +154,29 @@ class Recogniser(Answerer[Recognition]):
         words = self.vocabulary.decode(hypothesis.ids)
         glosses = [times.gloss(*entry) for entry in zip(words, hypothesis.confidences, hypothesis.spans, strict=True)]
         return HeadAnswer(ids=hypothesis.ids, glosses=tuple(glosses), score=hypothesis.score)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Recogniser(SentenceAnswerer):
+    """A network with all that its answers need. It answers in its evaluation form: whatever the batch mates, a clip's answer is the same."""
+
+    system: System
+    network: nn.Module
+    inputs: Inputs
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        return self.system.answering
+
+    def problem(self, clip: Clip) -> str | None:
+        return self.inputs.problem(clip)
+
+    def to(self, device: str) -> Recogniser:
+        return replace(self, network=self.network.to(device))
+
+    def _logits(self, clips: Sequence[Clip], names: Sequence[str]) -> Mapping[str, HeadLogits]:
+        logits, lengths_B = evaluation_logits(self.network, self.system, self.inputs.evaluation_batch(clips))
+        return {name: HeadLogits(logits=logits_BSV, lengths=lengths_B, inputs=self.inputs) for name, logits_BSV in logits.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +192,12 @@ class _Times:
         return RecognisedGloss(gloss=word, confidence=confidence, **vars(times))
 
 
-def _finite(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
+def _times(clip: Clip, inputs: Inputs, num_steps: int) -> _Times:
+    selected = inputs.evaluation_frames(clip.num_frames)
+    return _Times(first_frame=int(selected[0]), frames_per_step=len(selected) / num_steps, fps=clip.fps)
+
+
+def finite_clips(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:
     """Which clips (B,) have finite logits on all their steps."""
     inside = valid_steps(lengths_B, logits_BSV.shape[1])
     return (torch.isfinite(logits_BSV).all(-1) | ~inside).all(1)

@@ -19,7 +19,7 @@ from models.classification import Classifier
 from models.decoding.options import DecodingOptions
 from models.ensemble import Ensemble, load
 from models.inputs.clip import Clip
-from models.recognition import Recogniser
+from models.recognition import SentenceAnswerer
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task
 
@@ -79,7 +79,7 @@ def _still_clip(bundle: Bundle | Ensemble) -> Clip:
     return Clip(name="warm-up", keypoints=np.zeros((16, first.inputs.layouts[0], 3), np.float32), frame_size=(256, 256), fps=25.0)
 
 
-def with_choice(recogniser: Recogniser | Classifier, choice: Choice) -> Recogniser | Classifier:
+def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> SentenceAnswerer | Classifier:
     """The same networks, answering as the request wants."""
     wanted = {"head": choice.head, "beam_width": choice.beam_width}
     options = recogniser.options.model_copy(update={key: value for key, value in wanted.items() if value is not None})

@@ -19,7 +19,8 @@ from models.decoding.shallow_fusion import ALPHA, BETA, HOT_WORD_BONUS, NO_SHALL
 from models.ensemble import Ensemble
 from models.errors import BundleError, LanguageModelError
 from models.options import AnswerOptions
-from models.recognition import Recogniser
+from models.recognition import SentenceAnswerer
+from models.vocabulary import Vocabulary
 from workloads.bundles import positive
 
 CUTOFFS = ("cutoff_top_n", "cutoff_prob")  # of prefix_beam alone
@@ -108,14 +109,14 @@ def chosen_decoding(bundle: Bundle | Ensemble, choice: DecodingChoice) -> Chosen
             raise BundleError(f"{flag} {value}: {bundle.folder} recognises isolated signs, which need no search")
         return ChosenDecoding(options=bundle.decoding.model_copy(update=head))
     options = bundle.decoding.model_copy(update={**head, **_search_changes(bundle.decoding, choice)})
-    assert isinstance(bundle, Bundle)
-    return ChosenDecoding(options=options, fusion=_told(bundle, choice) if choice.fuses else NO_SHALLOW_FUSION)
+    assert isinstance(bundle.classes, Vocabulary)
+    return ChosenDecoding(options=options, fusion=_told(bundle.classes, choice) if choice.fuses else NO_SHALLOW_FUSION)
 
 
-def chosen_recogniser(bundle: Bundle | Ensemble, device: str, options: AnswerOptions, fusion: ShallowFusion) -> Recogniser | Classifier:
+def chosen_recogniser(bundle: Bundle | Ensemble, device: str, options: AnswerOptions, fusion: ShallowFusion) -> SentenceAnswerer | Classifier:
     """The bundle's recogniser on `device`, ready to answer as chosen."""
     recogniser = bundle.recogniser(device, options)
-    return replace(recogniser, fusion=fusion.arrays) if isinstance(recogniser, Recogniser) else recogniser
+    return replace(recogniser, fusion=fusion.arrays) if isinstance(recogniser, SentenceAnswerer) else recogniser
 
 
 def _search_changes(decoding: DecodingOptions, choice: DecodingChoice) -> dict[str, Any]:
@@ -137,10 +138,10 @@ def _search_changes(decoding: DecodingOptions, choice: DecodingChoice) -> dict[s
     return changes
 
 
-def _told(bundle: Bundle, choice: DecodingChoice) -> ShallowFusion:
+def _told(vocabulary: Vocabulary, choice: DecodingChoice) -> ShallowFusion:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fusion = read_fusion(bundle.vocabulary, language_model=choice.language_model, alpha=choice.alpha, beta=choice.beta, hot_words=choice.hot_words)
+        fusion = read_fusion(vocabulary, language_model=choice.language_model, alpha=choice.alpha, beta=choice.beta, hot_words=choice.hot_words)
     for entry in caught:
         print(f"warning: {entry.message}", file=sys.stderr)
     return fusion

@@ -20,7 +20,8 @@ from cluster.ray_cluster import connect
 from models.classification import Classifier
 from models.errors import SignrayError
 from models.inputs.clip import Clip
-from models.recognition import Recogniser
+from models.posteriors import PosteriorReader
+from models.recognition import SentenceAnswerer
 from workloads.scoring import Answer
 from workloads.shards import ShardSet, read_row_groups, row_group_sizes
 
@@ -36,7 +37,7 @@ class Piece:
     num_clips: int
 
 
-Answering = Recogniser | Classifier
+Answering = SentenceAnswerer | Classifier | PosteriorReader
 RunPieces = Callable[[Answering, Sequence[Piece], int], Iterator[tuple[int, list[Answer]]]]  # recogniser, pieces, batch size
 
 

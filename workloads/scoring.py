@@ -16,6 +16,7 @@ from models.errors import CorpusError
 from models.metrics.cleanup import clean
 from models.metrics.significance import Interval, bootstrap, wer_rate, wer_statistics
 from models.metrics.wer import WordErrors, confused_pairs, errors_by_group, errors_by_length, errors_by_sentence
+from models.posteriors import Posteriors
 from models.recognition import Recognition
 from models.vocabulary import Vocabulary
 from workloads.file_scoring.figures import counts
@@ -30,7 +31,7 @@ class Answer:
 
     signer: str
     glosses: tuple[str, ...] | None
-    outcome: Recognition | Classification | Unanswered
+    outcome: Recognition | Classification | Posteriors | Unanswered
     label: str | None = None
 
     @property

@@ -1,0 +1,56 @@
+"""Joint recognition: sentences by several networks, or several heads of one, that answer each and together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from models.answering import evaluation_logits
+from models.batch import ENSEMBLE
+from models.classification import Member
+from models.fusion import FusionRule, fuse, resample
+from models.inputs.clip import Clip
+from models.recognition import HeadLogits, SentenceAnswerer
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointRecogniser(SentenceAnswerer):
+    """Members by name, which share a vocabulary; fused as `ensemble` on the steps of the member that has most of them in the clip.
+
+    Members that hold the same network run it once.
+    """
+
+    members: Mapping[str, Member]
+    weights: Mapping[str, float]
+    rule: FusionRule = "logits"
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        return (ENSEMBLE, *self.members)
+
+    def problem(self, clip: Clip) -> str | None:
+        return next((problem for member in self.members.values() if (problem := member.inputs.problem(clip))), None)
+
+    def to(self, device: str) -> JointRecogniser:
+        return replace(self, members={name: replace(member, network=member.network.to(device)) for name, member in self.members.items()})
+
+    def _logits(self, clips: Sequence[Clip], names: Sequence[str]) -> Mapping[str, HeadLogits]:
+        wanted = list(self.members) if ENSEMBLE in names else list(names)
+        computed: dict[int, tuple[Mapping[str, Tensor], Tensor]] = {}
+        found: dict[str, HeadLogits] = {}
+        for name in wanted:
+            member = self.members[name]
+            if id(member.network) not in computed:
+                computed[id(member.network)] = evaluation_logits(member.network, member.system, member.inputs.evaluation_batch(clips))
+            logits, lengths_B = computed[id(member.network)]
+            found[name] = HeadLogits(logits=logits[member.head], lengths=lengths_B, inputs=member.inputs)
+        return {ENSEMBLE: self._fused(found), **found} if ENSEMBLE in names else found
+
+    def _fused(self, found: Mapping[str, HeadLogits]) -> HeadLogits:
+        steps_B = torch.stack([member.lengths for member in found.values()]).amax(0)
+        logits = {name: resample(member.logits, member.lengths, steps_B) for name, member in found.items()}
+        first = next(iter(found.values()))
+        return HeadLogits(logits=fuse(logits, self.weights, self.rule), lengths=steps_B, inputs=first.inputs)
