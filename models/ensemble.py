@@ -149,11 +149,14 @@ def load_ensemble(folder: Path) -> Ensemble:
     weights = {name: entry.weight for name, entry in record.members.items()}
     check_members(members, weights)
     first = next(iter(members.values()))
+    decoding = parsed(type(first.decoding), record.decoding, where=str(folder / RECORD_FILE), key="decoding")
+    if decoding.head not in (ENSEMBLE, *members):
+        raise BundleError(f"{folder / RECORD_FILE}: decoding.head: {decoding.head!r} can't answer; there are: {', '.join((ENSEMBLE, *members))}")
     return Ensemble(
         folder=folder,
         members=members,
         weights=weights,
-        decoding=parsed(type(first.decoding), record.decoding, where=str(folder / RECORD_FILE), key="decoding"),
+        decoding=decoding,
         corpus=record.corpus,
         metrics=record.metrics,
         provenance=record.provenance,

@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Options(BaseModel):
-    """Frozen options; an unknown key, a wrong type or an impossible combination raises pydantic's ValidationError."""
+    """Frozen options; an unknown key, a wrong type, an infinite number or an impossible combination raises pydantic's ValidationError."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True, allow_inf_nan=False)
 
 
 class AnswerOptions(Options):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.answering import Answerer, Unanswered, evaluation_logits
 from models.batch import valid_steps
 from models.decoding.decode import decode
+from models.decoding.fusion import NO_FUSION, Fusion
 from models.decoding.hypothesis import Hypothesis
 from models.decoding.options import DecodingOptions
 from models.decoding.times import source_span
@@ -92,10 +93,21 @@ class HeadLogits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SentenceAnswerer(Answerer[Recognition]):
-    """From gloss logits over time to recognitions, whatever the logits come from."""
+    """From gloss logits over time to recognitions, whatever the logits come from.
+
+    fusion: language model and hot words (`models.decoding.language_model.fuse`), which the decoding method prefix_beam alone heeds.
+    Raises ValueError where it doesn't fit the method or the vocabulary.
+    """
 
     vocabulary: Vocabulary
     decoding: DecodingOptions
+    fusion: Fusion = NO_FUSION
+
+    def __post_init__(self) -> None:
+        if self.fusion.active and self.decoding.method != "prefix_beam":
+            raise ValueError(f"method {self.decoding.method!r} knows no language model or hot words: choose 'prefix_beam'")
+        if self.fusion.active and len(self.fusion.bias) != len(self.vocabulary):
+            raise ValueError(f"language model and hot words were made for {len(self.fusion.bias)} glosses, the vocabulary has {len(self.vocabulary)}")
 
     @property
     def options(self) -> AnswerOptions:
@@ -129,6 +141,7 @@ class SentenceAnswerer(Answerer[Recognition]):
             merge_repeats=options.merge_repeats,
             cutoff_top_n=options.cutoff_top_n,
             cutoff_prob=options.cutoff_prob,
+            fusion=self.fusion,
         )
 
     def _recognition(self, clip: Clip, heads: Mapping[str, HeadAnswer]) -> Recognition:

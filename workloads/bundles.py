@@ -12,7 +12,6 @@ from cluster.sender import embedded_uri, resolve_uri
 from models.bundle import Bundle, CorpusCard, save_bundle
 from models.bundle_weights import built
 from models.class_map import ClassMap
-from models.decoding.options import DecodingOptions
 from models.ensemble import Ensemble, load
 from models.errors import BundleError
 from models.inputs.inputs import Inputs
@@ -37,16 +36,6 @@ def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle | Ensem
         return load(resolve(name, tracking_uri=registry))
     except LookupError as error:
         raise BundleError(str(error)) from None
-
-
-def chosen_decoding(bundle: Bundle | Ensemble, *, head: str | None = None, beam_width: int | None = None) -> AnswerOptions:
-    """The bundle's decoding options with what the user chose instead. Raises BundleError where it has no such head, or nothing to search."""
-    if head is not None and head not in bundle.answering:
-        raise BundleError(f"--head {head}: no head of {bundle.folder}; there are {', '.join(bundle.answering)}")
-    if beam_width is not None and not isinstance(bundle.decoding, DecodingOptions):
-        raise BundleError(f"--beam {beam_width}: {bundle.folder} recognises isolated signs, which need no search")
-    changes = {"head": head, "beam_width": beam_width}
-    return bundle.decoding.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
 def positive(text: str) -> int:

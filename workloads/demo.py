@@ -6,7 +6,6 @@ python workloads/demo.py --toy       the same in a minute, with sizes that learn
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from models.bundle import Bundle
-from workloads.demo_stages import SUMMARY, Summary, rounded, train_demo, watched
+from workloads.demo_stages import SUMMARY, Summary, rounded, run_demo, train_demo
 from workloads.entry import run_entry_point
 
 TOY = (
@@ -29,11 +28,7 @@ EXPECTED_WER = 25.0  # %, of the ensemble on unseen sentences
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
-    options = parser.parse_args(arguments)
-    return watched(lambda: demo(options.root.resolve(), toy=options.toy), print_end)
+    return run_demo(arguments, demo, print_end, prog="demo.py", about=__doc__)
 
 
 def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:

@@ -6,7 +6,6 @@ python workloads/demo_isolated.py --toy       the same with sizes that learn not
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,7 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from models.ensemble import Ensemble
-from workloads.demo_stages import SUMMARY, Summary, rounded, train_demo, watched
+from workloads.demo_stages import SUMMARY, Summary, rounded, run_demo, train_demo
 from workloads.entry import run_entry_point
 
 TOY = (
@@ -32,11 +31,7 @@ EXPECTED_TOP1 = 90.0  # %, of the ensemble on unseen clips
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="demo_isolated.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
-    parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
-    options = parser.parse_args(arguments)
-    return watched(lambda: demo(options.root.resolve(), toy=options.toy), print_end)
+    return run_demo(arguments, demo, print_end, prog="demo_isolated.py", about=__doc__)
 
 
 def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
@@ -91,8 +86,9 @@ def print_end(summary: Summary) -> None:
         scores = (values["dev_top1"][stream], *(values[f"{split}_accuracy"][stream]["top1_per_instance"] for split in SPLITS))
         table.add_row(stream, *(f"{score:.1f}" for score in scores), style="bold" if stream == "ensemble" else None)
     console.print(table)
-    if not values["toy"] and values["test_top1"] < EXPECTED_TOP1:
-        console.print(f"the test top-1 is below {EXPECTED_TOP1:g} %, which this demo should reach: please report it with {run / SUMMARY}")
+    best = max(scores["top1_per_instance"] for scores in values["test_accuracy"].values())
+    if not values["toy"] and values["test_top1"] < max(best, EXPECTED_TOP1):
+        console.print(f"the ensemble's test top-1 should be {EXPECTED_TOP1:g} % or more and no worse than a stream's: please report it with {run / SUMMARY}")
 
 
 if __name__ == "__main__":

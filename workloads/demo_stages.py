@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from models.bundle import Bundle
@@ -45,12 +46,22 @@ class Summary:
             self.update(seconds=self.values["seconds"] | {name: round(before + time.perf_counter() - began, 1)})
 
 
-def watched(demo: Callable[[], tuple[int, Summary]], print_end: Callable[[Summary], None]) -> int:
-    """Run a demo with its peak memory measured, and print its end; returns the exit status."""
+class Demo(Protocol):
+    """All stages of a demo below a root folder; returns the exit status and the figures."""
+
+    def __call__(self, root: Path, *, toy: bool) -> tuple[int, Summary]: ...
+
+
+def run_demo(arguments: Sequence[str] | None, demo: Demo, print_end: Callable[[Summary], None], *, prog: str, about: str | None) -> int:
+    """A demo's command line: run it with its peak memory measured, and print its end; returns the exit status."""
+    parser = argparse.ArgumentParser(prog=prog, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--toy", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--root", type=Path, default=Path("."), help="folder below which data/ and runs/ lie (default: here)")
+    options = parser.parse_args(arguments)
     from cluster.memory import PeakMemory
 
     with PeakMemory() as memory:
-        code, summary = demo()
+        code, summary = demo(options.root.resolve(), toy=options.toy)
     if code == 0:
         peak = max(memory.peak_bytes / 1e9, summary.values.get("peak_memory_gb", 0.0))
         summary.update(peak_memory_gb=round(peak, 2))

@@ -3,6 +3,7 @@
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split test
     python workloads/evaluate.py --bundle models:/mska_slr_phoenix2014t@candidate --shards data/phoenix2014t --split dev --num-workers 4
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
+    python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --lm glosses.arpa.gz --alpha 0.5 --hot-word REGEN=2
     python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
     python workloads/evaluate.py score --hyp out.ctm --ref test.stm --corpus phoenix2014t      two files, no bundle: score --help says more
 
@@ -39,13 +40,16 @@ from rich.progress import Progress
 from models.bundle import Bundle
 from models.class_map import ClassMap
 from models.decoding.options import DecodingOptions
+from models.decoding.shallow_fusion import NO_SHALLOW_FUSION, ShallowFusion
 from models.ensemble import Ensemble
+from models.errors import VocabularyError
 from models.options import AnswerOptions
 from models.published.vocabularies import import_vocabulary
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads import sign_reports
-from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, chosen_decoding, corpus_card, open_bundle, positive
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, corpus_card, open_bundle, positive
+from workloads.decoding_arguments import add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
 from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
 from workloads.recipe import Recipe, load_recipe
@@ -65,6 +69,7 @@ def evaluate(
     split: str,
     *,
     decoding: AnswerOptions | None = None,
+    fusion: ShallowFusion = NO_SHALLOW_FUSION,
     batch_size: int = 8,
     run_pieces: RunPieces | None = None,
     out: Path | None = None,
@@ -72,13 +77,13 @@ def evaluate(
     """Recognise a split with all that can answer, and score it: sentences by the clean-up rules of the bundle's corpus, isolated signs by their labels.
 
     `run_pieces` says where (None: Ray where one is running or the work is worth it, else this process); the result is the same.
-    The files of `write_evaluation` go to `out`, where it is given.
+    `fusion` is for sentences decoded by prefix_beam. The files of `write_evaluation` go to `out`, where it is given.
     Errors: ShardError for an unknown split or a damaged shard, CorpusError where no clip can be scored, BundleError for weights that don't fit.
     """
     decoding = decoding or bundle.decoding
     run_pieces = run_pieces or _default_runner(shards, split)
     device = "cuda" if run_pieces is in_this_process and torch.cuda.is_available() else "cpu"
-    recogniser = bundle.recogniser(device, decoding)
+    recogniser = chosen_recogniser(bundle, device, decoding, fusion)
     work = pieces(shards, split)
     numbered: dict[int, list[Answer]] = dict(_watched(run_pieces(recogniser, work, batch_size), work))
     answers = [answer for number in sorted(numbered) for answer in numbered[number]]
@@ -88,7 +93,7 @@ def evaluate(
         evaluation = score_signs(answers, classes=bundle.classes, decoding=decoding, **facts)
     else:
         assert isinstance(decoding, DecodingOptions)
-        evaluation = score(answers, vocabulary=bundle.classes, decoding=decoding, **facts)
+        evaluation = score(answers, vocabulary=bundle.classes, decoding=decoding, fusion=fusion.card, **facts)
     if out is not None:
         write_evaluation(evaluation, out)
     return evaluation
@@ -135,17 +140,22 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     given = parser.parse_args(arguments)
     if bool(given.published) != bool(given.recipe):
         parser.error("--published and --recipe go together: the recipe describes the checkpoint's network")
+    ignored = [f"--{name.replace('_', '-')}" for name in ("vocabulary", "member", "any_stream", "set") if getattr(given, name) and not given.published]
+    if ignored:
+        parser.error(f"{', '.join(ignored)} goes with --published: a bundle has its own")
     if given.workers == "local" and given.num_workers:
         parser.error("--num-workers is of Ray Data, and --workers local works in this process")
     started = time.monotonic()
     shards = ShardSet.open(given.shards)
     folder = given.out or _folder(given)
     bundle = released_bundle(given, shards, folder / "bundle") if given.published else open_bundle(given.bundle, tracking_uri=given.tracking_uri)
+    chosen = chosen_decoding(bundle, decoding_choice(given))
     evaluation = evaluate(
         bundle,
         shards,
         given.split,
-        decoding=chosen_decoding(bundle, head=given.head, beam_width=given.beam),
+        decoding=chosen.options,
+        fusion=chosen.fusion,
         batch_size=given.batch_size,
         run_pieces=with_ray(given.num_workers) if given.workers == "ray" or given.num_workers else {"auto": None, "local": in_this_process}[given.workers],
         out=folder,
@@ -163,8 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -> Bundle:
     """The released checkpoint of `--published` as a bundle. Raises RecipeError, VocabularyError or CheckpointError for what doesn't fit."""
     recipe = load_recipe(given.recipe, given.set)
-    if recipe.ensemble is not None:
-        recipe = recipe.member(given.member or next(iter(recipe.ensemble.members)))
+    if recipe.ensemble is not None or given.member:
+        recipe = recipe.member(given.member or next(iter(recipe.ensemble.members if recipe.ensemble else ()), ""))
     return bundle_from_published(
         given.published,
         folder,
@@ -181,6 +191,8 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
 def _published_classes(given: argparse.Namespace, recipe: Recipe, shards: ShardSet) -> Vocabulary | ClassMap:
     """What the checkpoint's outputs are: the shards' classes, or those of --vocabulary."""
     if SYSTEMS[recipe.system].task == "islr":
+        if given.vocabulary:
+            raise VocabularyError(f"--vocabulary {given.vocabulary}: isolated signs have a class map, which is the shards' own: preprocess with classes_file")
         return shards.classes
     return import_vocabulary(given.vocabulary, shards.vocabulary.lower_case) if given.vocabulary else shards.vocabulary
 
@@ -206,8 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--vocabulary", type=Path, help="gloss vocabulary of --published: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the shards')")
     parser.add_argument("--shards", required=True, type=Path, help="folder that workloads/preprocess.py wrote; every node must see it")
     parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")
-    parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
-    parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's, 5 as published)")
+    add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
     parser.add_argument(
         "--out", type=Path, help="folder of the results (default: evaluation/SPLIT beside a bundle's folder, else runs/evaluations/MODEL/SPLIT)"

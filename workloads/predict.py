@@ -33,10 +33,11 @@ from models.errors import CorpusError, RecordingError
 from models.inputs.clip import Clip
 from models.media import VIDEO_SUFFIXES, KeypointClip, read_keypoints
 from models.recognition import Recognition
-from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, chosen_decoding, open_bundle, positive
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, open_bundle, positive
 from workloads.corpora.corpus import Rejection
 from workloads.corpora.manifest import read_manifest
 from workloads.corpora.recording import Recording
+from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
 from workloads.reports import outcome_record, outcome_tables
 
@@ -90,13 +91,10 @@ def _clip(recording: Recording, file: KeypointClip) -> Clip:
     )
 
 
-def predict(
-    bundle: Bundle | Ensemble, clips: Iterable[Clip | Unanswered], *, head: str | None = None, beam_width: int | None = None, batch_size: int = 8
-) -> Iterator[Outcome]:
-    """Outcomes in the order of `clips`, by one head; the clips are read as they are needed. Raises BundleError for an unknown head."""
-    decoding = chosen_decoding(bundle, head=head, beam_width=beam_width)
-    recogniser = bundle.recogniser("cuda" if torch.cuda.is_available() else "cpu", decoding)
-    yield from recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.head])
+def predict(bundle: Bundle | Ensemble, clips: Iterable[Clip | Unanswered], decoding: ChosenDecoding, *, batch_size: int = 8) -> Iterator[Outcome]:
+    """Outcomes in the order of `clips`, by the head that `decoding` chooses; the clips are read as they are needed."""
+    recogniser = chosen_recogniser(bundle, "cuda" if torch.cuda.is_available() else "cpu", decoding.options, decoding.fusion)
+    return recogniser.attempt(clips, batch_size=batch_size, heads=[decoding.options.head])
 
 
 def write_outcomes(outcomes: Iterable[Outcome], bundle: Bundle | Ensemble, form: str, out: TextIO) -> bool:
@@ -126,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise CorpusError("nothing to recognise: give keypoint files, or --manifest FILE")
     recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
     bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
-    outcomes = predict(bundle, read_clips(recordings), head=given.head, beam_width=given.beam, batch_size=given.batch_size)
+    outcomes = predict(bundle, read_clips(recordings), chosen_decoding(bundle, decoding_choice(given)), batch_size=given.batch_size)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
     with given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out:
@@ -149,8 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifest", type=Path, help="table of clips with the columns name and path, as preprocess.py takes it (.csv, .tsv, .jsonl, .parquet)")
     parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
-    parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
-    parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's)")
+    add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
     parser.add_argument(
         "--frame-size", type=frame_size, metavar="WxH", help="width and height in pixels of the given files' pictures, instead of what they say"

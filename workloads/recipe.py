@@ -100,6 +100,9 @@ class RunOptions(Options):
     name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
 
 
+MEMBERS_OWN = ("inputs.", "network.", "losses.", "optim.", "seed", "train.epochs")  # keys that a member may change: what it learns, not where or on what
+
+
 class EnsembleOptions(Options):
     """Several networks of one recipe that answer together."""
 
@@ -117,7 +120,10 @@ class EnsembleOptions(Options):
 
     @model_validator(mode="after")
     def _consistent(self) -> EnsembleOptions:
-        for name in self.members:
+        for name, changes in self.members.items():
+            foreign = [key for key in changes if not key.startswith(MEMBERS_OWN)]
+            if foreign:
+                raise ValueError(f"members.{name}: {foreign[0]!r} is the same for all members; one may change {', '.join(MEMBERS_OWN)}")
             if not re.fullmatch(r"[\w-]+", name) or name == ENSEMBLE:
                 raise ValueError(f"members: {name!r} can't name a member: letters, digits, _ and - only, and not {ENSEMBLE!r}")
         unknown = [name for name in self.weights if name not in self.members]
@@ -179,6 +185,8 @@ class Recipe(Options):
         for term in self.losses.weights:
             if term not in system.loss_terms:
                 raise ValueError(f"losses.weights.{term} is no loss term{_nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
+        if self.ensemble is not None and system.task != "islr":
+            raise ValueError(f"ensemble: members recognise isolated signs, and {self.system} recognises sentences: train each by a recipe of its own")
         for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
             if head not in system.answering:
                 raise ValueError(f"{key}: {head!r} is no head; there are: {', '.join(system.answering)}")
@@ -192,9 +200,11 @@ class Recipe(Options):
 
     def member(self, name: str) -> Self:
         """The recipe of one member of the ensemble. Raises RecipeError where its changes don't fit."""
-        assert self.ensemble is not None
+        members = self.ensemble.members if self.ensemble else {}
+        if name not in members:
+            raise RecipeError(f"{self.recipe} has no member {name!r}{_nearest(name, members)}; there are: {', '.join(members) or 'none'}")
         values = self.dump() | {"ensemble": None}
-        for key, value in self.ensemble.members[name].items():
+        for key, value in members[name].items():
             _set(values, key, value)
         try:
             return type(self).model_validate(values)
@@ -256,7 +266,7 @@ def recipe_names() -> list[str]:
 def read_values(path: Path) -> dict[str, Any]:
     """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise RecipeError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from models.answering import Unanswered
 from models.classification import Classification
+from models.decoding.shallow_fusion import FusionCard
 from models.metrics.wer import WordErrors
 from models.recognition import RecognisedGloss, Recognition
 from workloads.file_scoring.figures import interval_text, length_name
@@ -41,7 +42,7 @@ def evaluation_tables(evaluation: Evaluation) -> Iterator[RenderableType]:
     if len(evaluation.by_signer) > 1:
         yield _signer_table(evaluation)
     if evaluation.confused:
-        yield _confusion_table(evaluation)
+        yield confusion_table(evaluation.confused, evaluation.head, of="reference")
     yield from _remarks(evaluation)
 
 
@@ -65,17 +66,20 @@ def _signer_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def _confusion_table(evaluation: Evaluation) -> Table:
-    table = Table("reference", "recognised", title=f"Most confused, head {evaluation.head}", title_justify="left", box=SIMPLE_HEAD)
+def confusion_table(confused: Sequence[tuple[str, str, int]], head: str, *, of: str) -> Table:
+    """The pairs that were confused most, of annotation and answer. of: what the annotation is called."""
+    table = Table(of, "recognised", title=f"Most confused, head {head}", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("times", justify="right")
-    for reference, recognised, count in evaluation.confused[:MOST_CONFUSED]:
-        table.add_row(escape(reference), escape(recognised), str(count))
+    for annotated, recognised, count in confused[:MOST_CONFUSED]:
+        table.add_row(escape(annotated), escape(recognised), str(count))
     return table
 
 
 def _remarks(evaluation: Evaluation) -> Iterator[str]:
     interval = evaluation.interval
     yield escape(f"{evaluation.head}: {interval.value:.2f} %{interval_text(interval)}")
+    if evaluation.fusion:
+        yield escape(f"added to the search: {_fusion_text(evaluation.fusion)}")
     lengths = [f"{length_name(*bucket)}: {errors.rate:.2f} %" for bucket, errors in evaluation.by_length.items() if errors.reference_tokens]
     yield f"by glosses in the reference: {', '.join(lengths)}"
     low = sum(clip.low_confidence for clip in evaluation.clips)
@@ -89,6 +93,12 @@ def _remarks(evaluation: Evaluation) -> Iterator[str]:
         yield escape(f"not scored: {clip.name}: {clip.reason}")
     if len(evaluation.unscored) > MOST_UNSCORED:
         yield f"not scored: {len(evaluation.unscored) - MOST_UNSCORED:,} more, see evaluation.json"
+
+
+def _fusion_text(card: FusionCard) -> str:
+    model = [f"language model {card.language_model} (alpha {card.alpha:g}, beta {card.beta:g})"] if card.language_model else []
+    hot_words = [f"hot word {gloss} ({bonus:+g})" for gloss, bonus in card.hot_words.items()]
+    return ", ".join(model + hot_words)
 
 
 def _table(title: str, first: str) -> Table:

@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.compare and not given.resamples:
+        parser.error("--compare needs --resamples above 0: the difference of two runs says nothing without its interval")
     if given.task == "translation" and (given.convention or given.alignments or given.export):
         parser.error("--convention, --alignments and --export are of glosses, not of --task translation (--preset is)")
     if given.task == "recognition" and given.preset:
@@ -105,10 +107,10 @@ def _tell(problems: Sequence[Problem], level: str, *, limit: int) -> None:
             print(f"{level}: and {count - limit:,} more of the kind {kind.replace('_', ' ')} (--format json lists all)", file=sys.stderr)
 
 
-def _resamples(text: str) -> int:
+def _not_negative(text: str) -> int:
     count = int(text)
     if count < 0:
-        raise argparse.ArgumentTypeError("0 (none) or more was expected")
+        raise argparse.ArgumentTypeError("0 or more was expected")
     return count
 
 
@@ -130,8 +132,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=["table", "json"], default="table", help="what is printed (default: table)")
     parser.add_argument("--alignments", action="store_true", help="every sentence, too: aligned (table), or as compared with its counts (json)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write what was compared as hypotheses.ctm and references.stm, for sclite itself")
-    parser.add_argument("--resamples", type=_resamples, default=NUM_RESAMPLES, metavar="N", help=f"of bootstrap and test; 0: none (default: {NUM_RESAMPLES})")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    parser.add_argument(
+        "--resamples", type=_not_negative, default=NUM_RESAMPLES, metavar="N", help=f"of bootstrap and test; 0: none (default: {NUM_RESAMPLES})"
+    )
+    parser.add_argument("--seed", type=_not_negative, default=0, help="of the resampling (default: 0)")
     parser.add_argument("--hyp-field", metavar="NAME", help="column, key, or head in predictions.jsonl, with the hypothesis (default: the first that fits)")
     parser.add_argument("--ref-field", metavar="NAME", help="column or key with the reference (default: the first that fits)")
     for side in ("hyp", "ref", "compare"):

@@ -11,6 +11,7 @@ from models.answering import Unanswered
 from models.bundle_record import CorpusCard
 from models.classification import Classification
 from models.decoding.options import DecodingOptions
+from models.decoding.shallow_fusion import FusionCard
 from models.errors import CorpusError
 from models.metrics.cleanup import clean
 from models.metrics.significance import Interval, bootstrap, wer_rate, wer_statistics
@@ -54,7 +55,7 @@ class ClipScore:
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A split as it was recognised. head: the one that answers; unscored: clips without a score; unknown: reference glosses → how often,
-    of those that the vocabulary lacks."""
+    of those that the vocabulary lacks; fusion: the language model and hot words that the search heeded (None: none)."""
 
     corpus: CorpusCard
     split: str
@@ -65,6 +66,7 @@ class Evaluation:
     clips: tuple[ClipScore, ...]
     unscored: tuple[Unanswered, ...]
     unknown: Mapping[str, int]
+    fusion: FusionCard | None = None
 
     @property
     def errors(self) -> dict[str, WordErrors]:
@@ -115,6 +117,7 @@ class Evaluation:
             "weights": self.weights_checksum,
             "cleanup": self.corpus.cleanup,
             "decoding": self.decoding.model_dump(mode="json"),
+            "fusion": asdict(self.fusion) if self.fusion else None,
             "head": self.head,
             "num_clips": len(self.clips),
             "num_low_confidence": sum(clip.low_confidence for clip in self.clips),
@@ -137,6 +140,7 @@ def score(
     vocabulary: Vocabulary,
     corpus: CorpusCard,
     decoding: DecodingOptions,
+    fusion: FusionCard | None = None,
     split: str,
     shards_checksum: str = "",
     weights_checksum: str = "",
@@ -182,6 +186,7 @@ def score(
         clips=tuple(clips),
         unscored=tuple(unscored),
         unknown=_unknown(scored, vocabulary),
+        fusion=fusion,
     )
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.metrics.accuracy import TopKAccuracy
-from workloads.reports import MOST_CONFUSED, MOST_SIGNERS, MOST_UNSCORED
+from workloads.reports import MOST_CONFUSED, MOST_SIGNERS, MOST_UNSCORED, confusion_table
 from workloads.sign_scoring import TOP, SignEvaluation, SignScore
 
 mpl.use("Agg")
@@ -33,7 +33,7 @@ def evaluation_tables(evaluation: SignEvaluation) -> Iterator[RenderableType]:
     if len(evaluation.by_signer) > 1:
         yield _signer_table(evaluation)
     if evaluation.confused:
-        yield _confusion_table(evaluation)
+        yield confusion_table(evaluation.confused, evaluation.head, of="label")
     yield from _remarks(evaluation)
 
 
@@ -47,15 +47,9 @@ def _signer_table(evaluation: SignEvaluation) -> Table:
     return table
 
 
-def _confusion_table(evaluation: SignEvaluation) -> Table:
-    table = Table("label", "recognised", title=f"Most confused, head {evaluation.head}", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("times", justify="right")
-    for label, recognised, count in evaluation.confused[:MOST_CONFUSED]:
-        table.add_row(escape(label), escape(recognised), str(count))
-    return table
-
-
 def _remarks(evaluation: SignEvaluation) -> Iterator[str]:
+    interval = evaluation.top1_interval
+    yield f"top-1 of {evaluation.head} {interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}] ({100 * interval.confidence:g} % bootstrap over clips)"
     low = sum(clip.low_confidence for clip in evaluation.clips)
     yield f"low confidence: {low:,} of {len(evaluation.clips):,} answers are below {evaluation.decoding.low_confidence:g}"
     empty = len(evaluation.accuracy[evaluation.head][1].classes_without_clips)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from models.class_map import ClassMap
 from models.classification import Classification
 from models.errors import CorpusError
 from models.metrics.accuracy import TopKAccuracy, label_ranks, top_k_of_ranks
+from models.metrics.significance import Interval, bootstrap, mean_rate, mean_statistics
 from models.options import AnswerOptions
 from workloads.scoring import NO_SIGNER, Answer
 
@@ -59,6 +61,11 @@ class SignEvaluation:
         """Top-1 per instance of each head in percent, the one that answers first."""
         return {head: accuracy[1].per_instance for head, accuracy in self.accuracy.items()}
 
+    @cached_property
+    def top1_interval(self) -> Interval:
+        """Bootstrap interval of the answering head's top-1 over the clips."""
+        return bootstrap(mean_statistics([100.0 * (clip.ranks[self.head] == 0) for clip in self.clips]), mean_rate)
+
     @property
     def by_signer(self) -> dict[str, dict[int, TopKAccuracy]]:
         """Accuracy of the answering head for each signer, by name."""
@@ -88,6 +95,7 @@ class SignEvaluation:
             "num_clips": len(self.clips),
             "num_low_confidence": sum(clip.low_confidence for clip in self.clips),
             "top1": self.top1,
+            "top1_interval": asdict(self.top1_interval),
             "accuracy": {head: rates(accuracy) for head, accuracy in self.accuracy.items()},
             "signers": {signer: {"clips": accuracy[1].num_clips, **rates(accuracy)} for signer, accuracy in self.by_signer.items()},
             "classes": len(self.classes),

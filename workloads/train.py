@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     import yaml
 
     from workloads.recipe import load_recipe
+    from workloads.shards import ShardSet
     from workloads.training.folders import BUNDLE, ended, old_run
     from workloads.training.run import new_run, train
     from workloads.training.tasks import TITLES
@@ -55,7 +56,8 @@ def main(arguments: list[str] | None = None) -> int:
         return result.exit_code
     scores = ", ".join(f"{head} {score:.1f}" for head, score in (result.dev_scores or {}).items())
     print(f"dev {TITLES[result.metric]} %: {scores}\nbundle: {result.bundle.folder}")
-    print(f"evaluate it: python workloads/evaluate.py --bundle {result.bundle.folder} --shards {recipe.data.shards} --split test")
+    split = "test" if "test" in ShardSet.open(Path(recipe.data.shards)).splits else recipe.data.dev_split
+    print(f"evaluate it: python workloads/evaluate.py --bundle {result.bundle.folder} --shards {recipe.data.shards} --split {split}")
     return 0
 
 

@@ -31,13 +31,13 @@ class Correlate(torch.autograd.Function):
         x, y, squashed = ctx.saved_tensors
         grad_y = torch.bmm(squashed.transpose(1, 2), grad)
         slope = torch.bmm(grad, y.transpose(1, 2))
-        slope.mul_(0.25 - squashed * squashed)  # of the sigmoid, s (1 − s) with s − 1/2 at hand
+        slope.mul_(torch.addcmul(slope.new_tensor(0.25), squashed, squashed, value=-1))  # of the sigmoid, s (1 − s) with s − 1/2 at hand
         return torch.bmm(slope, y), grad_y.baddbmm_(slope.transpose(1, 2), x)
 
 
 def correlate(x: Tensor, y: Tensor) -> Tensor:
-    """See `Correlate`."""
-    result: Tensor = Correlate.apply(x, y)
+    """See `Correlate`. Under autocast y comes from a convolution and decides the precision."""
+    result: Tensor = Correlate.apply(x.to(y.dtype), y)
     return result
 
 
@@ -82,7 +82,8 @@ class Correlation(nn.Module):
         dilation = conv.dilation[1:]
         kernels = (weight * conv.weight).transpose(1, 2).flatten(0, 1)
         taps = F.conv2d(z, kernels, padding=dilation, dilation=dilation, groups=len(conv.weight))
-        return taps.unflatten(1, (-1, TAPS))
+        by_tap: Tensor = taps.unflatten(1, (-1, TAPS))
+        return by_tap
 
 
 def _shifted_sum(taps_BTRKHW: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,14 @@ class Fusion(NamedTuple):
     child_start: NDArray[np.int32]
     child_word: NDArray[np.int32]
     child_node: NDArray[np.int32]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _writable, tuple(self)
+
+
+def _writable(*fields: Any) -> Fusion:
+    """What pickling gives back. Arrays that come from shared memory (Ray's) are read-only: for numba another type, and 15 s of compiling the search anew."""
+    return Fusion._make(np.require(entry, requirements="W") if isinstance(entry, np.ndarray) else entry for entry in fields)
 
 
 def no_model(bias_V: NDArray[np.float32], *, active: bool) -> Fusion:

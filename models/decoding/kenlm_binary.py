@@ -31,7 +31,7 @@ def read_kenlm(path: Path, words: Mapping[str, int]) -> Grams:
     try:
         kenlm = import_module("kenlm")
     except ImportError:
-        raise LanguageModelError(f"{path} is a KenLM binary, which needs the package kenlm: install it, or give the ARPA text file instead") from None
+        raise LanguageModelError(f"{path} is a KenLM binary, which needs the extra 'kenlm': pip install 'signray[kenlm]', or give the ARPA file") from None
     try:
         model = kenlm.Model(str(path))
     except OSError as error:

@@ -49,7 +49,8 @@ def likely_stream(state: Mapping[str, Tensor]) -> StreamGuess:
     misfit = _motion_misfits(variance_JC) if motion else _still_misfits(confidence)
     misfits = dict(sorted(misfit.items(), key=lambda pair: pair[1]))
     best, second = list(misfits.values())[:2]
-    clear = not STILL < abs(nose) < PRESENT and second > MARGIN * best
+    told = bool(np.ptp(variance_JC) > 0)  # a fresh norm, or one whose statistics were put back, says nothing
+    clear = told and not STILL < abs(nose) < PRESENT and second > MARGIN * best
     evidence = f"mean confidence of the nose {nose:.2f}, of all joints {confidence.min():.2f} to {confidence.max():.2f}"
     return StreamGuess(stream=next(iter(misfits)), clear=clear, misfits=misfits, evidence=evidence)
 
@@ -59,7 +60,8 @@ def check_stream(state: Mapping[str, Tensor], asked: Stream, *, any_stream: bool
     guess = likely_stream(state)
     if guess.clear and guess.stream != asked and not any_stream:
         raise CheckpointError(
-            f"these weights belong to the stream {guess.stream} ({guess.evidence}), not {asked}: evaluate them on {guess.stream}, or override the check"
+            f"these weights belong to the stream {guess.stream} ({guess.evidence}), not {asked}: "
+            f"evaluate them on {guess.stream}, or override the check (--any-stream)"
         )
     return guess
 
@@ -70,6 +72,8 @@ def _statistics(state: Mapping[str, Tensor], entry: str) -> Vector:
     if value is None or value.numel() != NUM_JOINTS * 3:
         raise CheckpointError(f"no {STATISTICS[0]}.{entry} of {NUM_JOINTS} joints × 3 channels: not weights of DSTA-SLR on 27 joints")
     result: Vector = value.detach().double().cpu().numpy().reshape(NUM_JOINTS, 3)
+    if not np.isfinite(result).all():
+        raise CheckpointError(f"{STATISTICS[0]}.{entry} isn't finite: the checkpoint is of a training that diverged, or damaged")
     return result
 
 

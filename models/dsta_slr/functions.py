@@ -112,9 +112,11 @@ class TrainingNorm(torch.autograd.Function):
         z, out, weight = ctx.saved_tensors
         grad = grad.contiguous()
         eps, relu = ctx.options
-        through, grad_z = torch.empty_like(z) if relu else grad, torch.empty_like(z)
+        through = torch.empty_like(z) if relu else grad
+        grad_z = torch.empty_like(z) if ctx.has_residual or not relu else through
         mean, variance = ctx.statistics
-        upstream, source, signs, into, into_z = (_array(_rows(array)) for array in (grad, z, z if out is None else out, through, grad_z))
+        upstream, source, signs, into = (_array(_rows(array)) for array in (grad, z, z if out is None else out, through))
+        into_z = None if grad_z is through else _array(_rows(grad_z))
         grad_weight, grad_bias = kernels.norm_backward(upstream, source, signs, _array(weight), mean, variance, eps, relu, into, into_z)
         to_weight, to_bias = (torch.from_numpy(value).to(z.dtype) for value in (grad_weight, grad_bias))
         return grad_z, torch.zeros_like(weight), (through if ctx.has_residual else None), to_weight, to_bias, None, None

@@ -22,7 +22,7 @@ Frames = Callable[[int], NDArray[np.int64]]
 class SkeletonInputs(Inputs):
     """How clips become skeletons of one stream; the defaults are the published values.
 
-    Clips have 27 points, taken as they are, or COCO-WholeBody's 133, of which the published 27 are taken and scaled to frames of `frame_width`.
+    Clips have 27 points, or COCO-WholeBody's 133, of which the published 27 are taken; places are scaled to frames of `frame_width`.
     """
 
     stream: Stream = Field(Stream.JOINT, description="joint, bone, joint_motion, bone_motion; true_bone, true_bone_motion: of parents that stay joints")
@@ -43,7 +43,7 @@ class SkeletonInputs(Inputs):
         shape = clip.keypoints.shape
         if len(shape) != 3 or shape[1] not in self.layouts:
             return f"wrong keypoint shape: {shape} found, (frames, {NUM_JOINTS}, 3) or (frames, {NUM_WHOLE_BODY}, 3) expected"
-        return keypoint_problem(clip.keypoints, shape[1]) or (frame_size_problem(clip.frame_size) if shape[1] == NUM_WHOLE_BODY else None)
+        return keypoint_problem(clip.keypoints, shape[1]) or frame_size_problem(clip.frame_size)
 
     def training_length(self, num_frames: int, generator: np.random.Generator) -> int:
         """The window, whatever the clip's length."""
@@ -76,8 +76,10 @@ class SkeletonInputs(Inputs):
         """A clip's (T, 27, 3) as the released arrays hold it."""
         chosen = clip.keypoints
         if chosen.shape[1] == NUM_WHOLE_BODY:
-            chosen = chosen[:, WHOLE_BODY].astype(np.float32)
+            chosen = chosen[:, WHOLE_BODY]
+        if clip.frame_size[0] != self.frame_width:
             # Released skeletons come from frames of 512 pixels: shift, mirror and the first batch norm's statistics count in these.
+            chosen = chosen.astype(np.float32)  # a copy
             chosen[..., :2] *= self.frame_width / clip.frame_size[0]
         if self.source_frames in (None, len(chosen)):
             return chosen

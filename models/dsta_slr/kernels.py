@@ -44,9 +44,12 @@ def norm_forward(z: Floats, residual: Floats | None, weight: Floats, bias: Float
 
 @vectorised
 def norm_backward(
-    grad: Floats, z: Floats, out: Floats, weight: Floats, mean: Floats, variance: Floats, eps: float, relu: bool, through: Floats, grad_z: Floats
+    grad: Floats, z: Floats, out: Floats, weight: Floats, mean: Floats, variance: Floats, eps: float, relu: bool, through: Floats, grad_z: Floats | None
 ) -> tuple[Floats, Floats]:
-    """Gradients of `norm_forward`: behind the ReLU into `through` (unless `relu` is false), of z into `grad_z`; returns those of weight and bias."""
+    """Gradients of `norm_forward`: behind the ReLU into `through` (unless `relu` is false), of z into `grad_z`; returns those of weight and bias.
+
+    Without `grad_z` that of z ends in `through`, where nobody needs what was behind the ReLU.
+    """
     num_rows, num_channels = z.shape
     total, product = np.zeros(num_channels), np.zeros(num_channels)
     centre, zero = mean.astype(z.dtype), z.dtype.type(0)
@@ -66,5 +69,9 @@ def norm_backward(
     for r in range(num_rows):
         for c in range(num_channels):
             upstream = through[r, c] if relu else grad[r, c]
-            grad_z[r, c] = upstream * factor[c] + z[r, c] * tilt[c] + offset[c]
+            value = upstream * factor[c] + z[r, c] * tilt[c] + offset[c]
+            if grad_z is None:
+                through[r, c] = value
+            else:
+                grad_z[r, c] = value
     return grad_weight, total

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from models.batch import Heads, valid_steps
-from models.losses.ctc import ctc_loss
+from models.losses.ctc import ctc_loss, single
 from models.losses.options import LossOptions
 
 
@@ -40,10 +40,7 @@ def distillation(student_BSV: Tensor, teacher_BSV: Tensor, *, temperature: float
 
     The teacher is detached. At a padded step it is uniform, because the BiLSTM's output there is zero.
     """
-    student, teacher = (
-        F.log_softmax(logits[..., 1:].float() / temperature if logits.itemsize < 4 else logits[..., 1:] / temperature, dim=-1)
-        for logits in (student_BSV, teacher_BSV.detach())
-    )
+    student, teacher = (F.log_softmax(single(logits[..., 1:]) / temperature, dim=-1) for logits in (student_BSV, teacher_BSV.detach()))
     divergence_BS = (teacher.exp() * (teacher - student)).sum(-1)
     mean = divergence_BS.mean() if valid_BS is None else divergence_BS[valid_BS].mean()
     return mean * temperature**2

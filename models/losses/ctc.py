@@ -11,7 +11,7 @@ from models.batch import Heads, valid_steps
 
 def ctc_loss(logits_BSV: Tensor, lengths_B: Tensor, targets_BL: Tensor, target_lengths_B: Tensor) -> Tensor:
     """CTC with blank 0, summed over a clip and divided by the number of clips; an impossible alignment counts nothing."""
-    log_probs_SBV = F.log_softmax(_single(logits_BSV), dim=-1).transpose(0, 1)
+    log_probs_SBV = F.log_softmax(single(logits_BSV), dim=-1).transpose(0, 1)
     total = F.ctc_loss(log_probs_SBV, targets_BL, lengths_B, target_lengths_B, blank=0, reduction="sum", zero_infinity=True)
     return total / logits_BSV.shape[0]
 
@@ -30,7 +30,7 @@ def recognition_losses(
 
 def distillation_losses(heads: Heads, *, padding: bool = True) -> dict[str, Tensor]:
     """`distil_<head>`: KL from the heads' mean distribution to each head."""
-    log_probs = {name: F.log_softmax(_single(logits), dim=-1) for name, logits in heads.logits.items()}
+    log_probs = {name: F.log_softmax(single(logits), dim=-1) for name, logits in heads.logits.items()}
     teacher = torch.stack([value.detach().exp() for value in log_probs.values()]).mean(0)
     B, S, _ = teacher.shape
     weight = None if padding else valid_steps(heads.lengths, S)[:, :, None].to(teacher.dtype)
@@ -39,6 +39,6 @@ def distillation_losses(heads: Heads, *, padding: bool = True) -> dict[str, Tens
     return {f"distil_{name}": (value if weight is None else value * weight).sum() / B for name, value in divergence.items()}
 
 
-def _single(logits: Tensor) -> Tensor:
+def single(logits: Tensor) -> Tensor:
     """Logits of autocast in single precision; others as they are."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

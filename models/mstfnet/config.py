@@ -20,7 +20,7 @@ class MstfNetOptions(SequenceOptions):
     share_classifier: bool = True
 
     @model_validator(mode="after")
-    def _lifts(self) -> MstfNetOptions:
-        if self.conv_type not in (0, 1, 2):
-            raise ValueError(f"conv_type {self.conv_type}: this network has 0, 1 and 2")
+    def _as_the_levels(self) -> MstfNetOptions:
+        if self.conv_type != 2:
+            raise ValueError(f"conv_type {self.conv_type}: the auxiliary levels have the layers over time of type 2")
         return self

@@ -25,8 +25,9 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, clips: Clips) -> Tensor:
         weights_BV11 = self.calibration(clips.reduced(lambda clip: clip.mean((1, 3, 4)), x)[..., None, None])
-        fused = sum(view * clips.spread(weight)[:, None] for view, weight in zip(self.views(x, clips), weights_BV11.unbind(1), strict=True))
-        assert isinstance(fused, Tensor)
+        fused = torch.zeros_like(x)
+        for view, weight in zip(self.views(x, clips), weights_BV11.unbind(1), strict=True):
+            fused = torch.addcmul(fused, view, clips.spread(weight)[:, None])
         out: Tensor = x + self.gate(torch.cat([x, fused], dim=1)) * fused
         return out
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.vac.clips import Clips
-from models.vac.layers import normed, over_time, temporal_conv
+from models.vac.layers import StepConv, normed, over_time, temporal_conv
 
 NUM_LEVELS = 3
 REDUCTION = 16
@@ -64,17 +64,23 @@ class Levels(nn.Module):
         self.norms = nn.ModuleList((nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)))
         self.features = nn.Linear(channels, level_size)
         self.temporal = nn.Sequential(
-            *(nn.Conv1d(level_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.Dropout(dropout), nn.MaxPool1d(2)),
-            *(nn.Conv1d(hidden_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.MaxPool1d(2)),
+            *(StepConv(level_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.Dropout(dropout), nn.MaxPool1d(2)),
+            *(StepConv(hidden_size, hidden_size, 5), nn.BatchNorm1d(hidden_size), nn.ReLU(), nn.MaxPool1d(2)),
         )
 
     def forward(self, stages: Sequence[Tensor], clips: Clips) -> list[Tensor]:
         """Outputs of the stages 2, 3, 4 before their fusion blocks."""
         reduced = [normed(norm, conv(stage)) for norm, conv, stage in zip(self.norms, self.reduce, stages, strict=False)]
-        return [self._level(level, x, clips) for level, x in enumerate([*reduced, stages[-1]])]
+        pooled = [self._attended(level, x, clips).mean((2, 3)) for level, x in enumerate([*reduced, stages[-1]])]
+        features_BTF = torch.cat([clips.padded(self.features(level)) for level in pooled])
+        return list(self._over_time(features_BTF.transpose(1, 2)).transpose(1, 2).chunk(NUM_LEVELS))
 
-    def _level(self, level: int, x: Tensor, clips: Clips) -> Tensor:
-        attended = self.attentions[level % len(self.attentions)](x, clips)
-        features_BTF = clips.padded(self.features(attended.mean((2, 3))))
-        out: Tensor = self.temporal(features_BTF.transpose(1, 2)).transpose(1, 2)
+    def _attended(self, level: int, x: Tensor, clips: Clips) -> Tensor:
+        out: Tensor = self.attentions[level % len(self.attentions)](x, clips)
         return out
+
+    def _over_time(self, x: Tensor) -> Tensor:
+        """The layers over time of all levels at once, since for so few steps reading a weight is what takes time; a batch norm sees one level."""
+        for layer in self.temporal:
+            x = torch.cat([layer(level) for level in x.chunk(NUM_LEVELS)]) if isinstance(layer, nn.modules.batchnorm._BatchNorm) else layer(x)
+        return x

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from models.vac.layers import StepConv
 from models.vac.temporal import TemporalLayout
 
 
@@ -27,7 +28,7 @@ class Gate(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, channels, 5, padding=2)
+        self.conv = StepConv(channels, channels, 5, padding=2)
         self.norm = nn.InstanceNorm1d(channels, affine=True)
         nn.init.zeros_(self.conv.weight)
 
@@ -70,6 +71,6 @@ def lifting_conv1d(in_size: int, hidden_size: int, layout: TemporalLayout) -> nn
         if layer.pools:
             layers.append(LiftPool(hidden_size))
         else:
-            layers.append(nn.Sequential(nn.Conv1d(in_size, hidden_size, layer.size), nn.BatchNorm1d(hidden_size), nn.ReLU()))
+            layers.append(nn.Sequential(StepConv(in_size, hidden_size, layer.size), nn.BatchNorm1d(hidden_size), nn.ReLU()))
             in_size = hidden_size
     return nn.Sequential(*layers)

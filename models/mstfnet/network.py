@@ -9,7 +9,7 @@ from models.batch import Heads
 from models.mstfnet.config import MstfNetOptions
 from models.mstfnet.fusion import Fusion
 from models.mstfnet.levels import NUM_LEVELS, Levels
-from models.mstfnet.lift_pool import LiftPool, lifting_conv1d
+from models.mstfnet.lift_pool import lifting_conv1d
 from models.vac.clips import Clips
 from models.vac.frames import UNIT, FrameBatch, check_frames, network_input
 from models.vac.layers import init_convs
@@ -75,9 +75,8 @@ class MstfNet(nn.Module):
         """
         check_frames(frames_BTCHW, self.options.frame_size)
         clips = Clips.of(lengths_B, frames_BTCHW.shape[1], masked=masked)
-        least = LIFTED_STEPS if self._lifts else 1
-        steps_B = checked_steps(self.options.layout, lengths_B, least_steps=least if masked else 1)
-        checked_steps(self.options.layout, torch.tensor(clips.counts), least_steps=least)
+        checked_steps(self.options.layout, torch.tensor(clips.counts), least_steps=LIFTED_STEPS)
+        steps_B = checked_steps(self.options.layout, lengths_B)
         features_NC, stages = self.backbone(clips.packed(frames_BTCHW), clips)
         visual_BSD = by_clip(self.temporal, clips.padded(features_NC).transpose(1, 2), clips).transpose(1, 2)
         answered = answer(visual_BSD, steps_B, self.recurrent, self.conv_classifier or self.classifier, self.classifier)
@@ -85,7 +84,3 @@ class MstfNet(nn.Module):
         if self.training if auxiliary is None else auxiliary:
             logits |= {name: self.classifier(level) for name, level in zip(LEVELS, self.levels(stages, clips), strict=True)}
         return Heads(logits=logits, lengths=steps_B, features={"sequence": answered.features, "conv": visual_BSD})
-
-    @property
-    def _lifts(self) -> bool:
-        return any(isinstance(layer, LiftPool) for layer in self.temporal)

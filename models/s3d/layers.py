@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -47,16 +47,38 @@ class Ends:
 NO_ENDS = Ends()
 
 
+class _Relaid(torch.autograd.Function):
+    """The same tensor in one memory format, its gradient in another: autograd alone hands gradients on in whatever layout they come."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, own: torch.memory_format, gradient: torch.memory_format) -> Tensor:
+        ctx.gradient = gradient
+        out = x.contiguous(memory_format=own)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad.contiguous(memory_format=ctx.gradient), None, None
+
+
+def relaid(x_BCTHW: Tensor, own: torch.memory_format = torch.channels_last_3d, gradient: torch.memory_format = torch.channels_last_3d) -> Tensor:
+    """`x_BCTHW` laid out as `own`; `gradient`: layout in which its gradient reaches what made it. Norms and ReLUs are ten times slower on mixed layouts."""
+    out: Tensor = _Relaid.apply(x_BCTHW, own, gradient)
+    return out
+
+
 def over_space(x_BCTHW: Tensor, function: Map) -> Tensor:
     """`function` of the pictures (B·T, C, H, W)."""
     B, _, T, _, _ = x_BCTHW.shape
-    pictures = function(x_BCTHW.transpose(1, 2).flatten(0, 1))
-    return torch.unflatten(pictures, 0, (B, T)).transpose(1, 2)
+    # Axes are joined with the channels last, in which form a batch of one keeps the strides by which PyTorch knows the layout.
+    pictures = function(x_BCTHW.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2))
+    return torch.unflatten(pictures.permute(0, 2, 3, 1), 0, (B, T)).permute(0, 4, 1, 2, 3)
 
 
 def over_time(x_BCTHW: Tensor, function: Map) -> Tensor:
     """`function` of the clips as pictures (B, C, T, H·W)."""
-    return torch.unflatten(function(x_BCTHW.flatten(3)), 3, x_BCTHW.shape[3:])
+    clips = function(x_BCTHW.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2))
+    return torch.unflatten(clips.permute(0, 2, 3, 1), 2, x_BCTHW.shape[3:]).permute(0, 4, 1, 2, 3)
 
 
 OVER = {"space": over_space, "time": over_time}

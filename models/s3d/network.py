@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from models.s3d.config import BLOCK_ENDS, S3dOptions
-from models.s3d.layers import NO_ENDS, Ends, MaxPool, Mixed, PointConv, SeparableConv
+from models.s3d.layers import NO_ENDS, Ends, MaxPool, Mixed, PointConv, SeparableConv, relaid
 
 
 class S3d(nn.Module):
@@ -41,11 +40,11 @@ class S3d(nn.Module):
 
     def block(self, block: int, x_BCTHW: Tensor, ends: Ends = NO_ENDS) -> tuple[Tensor, Ends]:
         """Block 1 to 5 alone: output of the block before it (the clip for block 1) → its own output."""
-        x_BCTHW = x_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+        x_BCTHW = relaid(x_BCTHW)
         first = BLOCK_ENDS[block - 2] + 1 if block > 1 else 0
         for layer in self.layers[first : BLOCK_ENDS[block - 1] + 1]:
             x_BCTHW, ends = _applied(layer, x_BCTHW, ends)
-        return x_BCTHW, ends
+        return relaid(x_BCTHW), ends
 
 
 def _applied(layer: nn.Module, x_BCTHW: Tensor, ends: Ends) -> tuple[Tensor, Ends]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.slowfastsign.config import BLOCKS, FAST_KERNELS, SLOW_KERNELS, STRIDES, SlowFastOptions
+from models.slowfastsign.config import BLOCKS, CONCATENATED, FAST_KERNELS, SLOW_KERNELS, STRIDES, SlowFastOptions
 from models.vac.clips import Clips
 from models.vac.layers import channels_last, init_convs, normed, over_time, spatial_conv, temporal_conv
 
@@ -58,13 +58,16 @@ class Stage(nn.Module):
 
     def __init__(self, stage: int, options: SlowFastOptions) -> None:
         super().__init__()
-        self.slow = self._blocks(stage, options, options.width, SLOW_KERNELS[stage])
-        self.fast = self._blocks(stage, options, options.width // options.beta_inverse, FAST_KERNELS[stage])
+        fast = options.width // options.beta_inverse
+        before = fast * (1 if stage == 0 else 2 * 2**stage)  # channels of the fast pathway before fusion
+        to_slow = options.fusion_ratio * before if options.fusion in CONCATENATED else 0
+        to_fast = before if options.fusion == "bi_cat" else 0
+        self.slow = self._blocks(stage, options, options.width, before * options.beta_inverse + to_slow, SLOW_KERNELS[stage])
+        self.fast = self._blocks(stage, options, fast, before + to_fast, FAST_KERNELS[stage])
 
     @staticmethod
-    def _blocks(stage: int, options: SlowFastOptions, width: int, kernel: int) -> nn.ModuleList:
+    def _blocks(stage: int, options: SlowFastOptions, width: int, before: int, kernel: int) -> nn.ModuleList:
         inner = width * 2**stage
-        before = width if stage == 0 else 2 * inner
         return nn.ModuleList(
             Bottleneck(
                 before if block == 0 else 4 * inner,
@@ -86,21 +89,41 @@ class Stage(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Each pathway gains what the other shows, both from what they held before; the weights start at 0."""
+    """Each pathway gains what the other shows, both from what they held before.
 
-    def __init__(self, fast_channels: int, slow_channels: int, *, kernel: int, alpha: int) -> None:
+    bi_add adds by weights that start at 0; bi_add2 mixes w·own + (1 − w)·other, w from 1; bi_cat concatenates; fast_to_slow only that way.
+    """
+
+    def __init__(self, fast_channels: int, options: SlowFastOptions) -> None:
         super().__init__()
-        self.alpha = alpha
-        self.slow_weight, self.fast_weight = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-        self.to_slow = temporal_conv(fast_channels, slow_channels, kernel, stride=alpha)
-        self.to_slow_norm = nn.BatchNorm2d(slow_channels)
-        self.to_fast = spatial_conv(slow_channels, fast_channels, 1)
-        self.to_fast_norm = nn.BatchNorm2d(fast_channels)
+        self.kind, self.alpha = options.fusion, options.alpha
+        slow_channels = fast_channels * options.beta_inverse
+        if self.kind not in CONCATENATED:
+            start = float(self.kind == "bi_add2")
+            self.slow_weight, self.fast_weight = nn.Parameter(torch.full((1,), start)), nn.Parameter(torch.full((1,), start))
+        shown = fast_channels * options.fusion_ratio if self.kind in CONCATENATED else slow_channels
+        self.to_slow = temporal_conv(fast_channels, shown, options.fusion_kernel, stride=options.alpha)
+        self.to_slow_norm = nn.BatchNorm2d(shown)
+        if self.kind != "fast_to_slow":
+            self.to_fast = spatial_conv(slow_channels, fast_channels, 1)
+            self.to_fast_norm = nn.BatchNorm2d(fast_channels)
 
     def forward(self, x: Pathways, clips: PathwayClips) -> Pathways:
         to_slow = normed(self.to_slow_norm, over_time(self.to_slow, x.fast, clips.fast))
-        to_fast = self.fast_weight * normed(self.to_fast_norm, self.to_fast(x.slow))
-        return Pathways(x.slow + self.slow_weight * to_slow, plus_repeated(x.fast, to_fast, self.alpha))
+        if self.kind == "fast_to_slow":
+            return Pathways(torch.cat([x.slow, to_slow], dim=1), x.fast)
+        to_fast = normed(self.to_fast_norm, self.to_fast(x.slow))
+        if self.kind == "bi_cat":
+            return Pathways(torch.cat([x.slow, to_slow], dim=1), torch.cat([x.fast, repeated(to_fast, self.alpha)], dim=1))
+        if self.kind == "bi_add":
+            return Pathways(x.slow + self.slow_weight * to_slow, plus_repeated(x.fast, self.fast_weight * to_fast, self.alpha))
+        slow = self.slow_weight * x.slow + (1 - self.slow_weight) * to_slow
+        return Pathways(slow, plus_repeated(self.fast_weight * x.fast, (1 - self.fast_weight) * to_fast, self.alpha))
+
+
+def repeated(slow: Tensor, times: int) -> Tensor:
+    """Each frame of `slow` (N/times, C, H, W) `times` times over."""
+    return channels_last(slow.repeat_interleave(times, dim=0))
 
 
 def plus_repeated(x: Tensor, slow: Tensor, times: int) -> Tensor:
@@ -158,7 +181,7 @@ class Backbone(nn.Module):
         self.stem = Stem(slow, fast)
         self.stages = nn.ModuleList(Stage(stage, options) for stage in range(len(STRIDES)))
         widths = [1, *(4 * 2**stage for stage in range(3))]  # times the stem's, before each stage
-        self.fusions = nn.ModuleList(Fusion(fast * width, slow * width, kernel=options.fusion_kernel, alpha=options.alpha) for width in widths)
+        self.fusions = nn.ModuleList(Fusion(fast * width, options) for width in widths)
         init_convs(self)
         for module in self.modules():
             if isinstance(module, Bottleneck):

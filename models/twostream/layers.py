@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.s3d.layers import OVER, Axis, Ends, folded, new_norm
+from models.s3d.layers import OVER, Axis, Ends, folded, new_norm, relaid
 
 
 class LateralDown(nn.Module):
@@ -19,8 +19,7 @@ class LateralDown(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, H/2, W/2)."""
-        out: Tensor = self.conv(ends.filled(x_BCTHW, 0.0))
-        return out
+        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
 
 
 class LateralUp(nn.Module):
@@ -33,8 +32,14 @@ class LateralUp(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, 2H, 2W)."""
-        out: Tensor = self.conv(ends.filled(x_BCTHW, 0.0))
-        return out
+        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
+
+
+def _told(conv: nn.Module, x_BCTHW: Tensor) -> Tensor:
+    """A lateral convolution; on a CPU in plain layout, since its weight is larger than the features and would be laid out anew for each call."""
+    layout = torch.contiguous_format if x_BCTHW.device.type == "cpu" else torch.channels_last_3d
+    out = conv(relaid(x_BCTHW, own=layout))
+    return relaid(out, gradient=layout)
 
 
 class Exchange(nn.Module):
@@ -98,8 +103,8 @@ class Pyramid(nn.Module):
 
     def forward(self, block2: Tensor, block3: Tensor, block4: Tensor, ends: tuple[Ends, Ends]) -> tuple[Tensor, Tensor]:
         """Features of three blocks → pooled levels 0 and 1, (B, T/2, C) each; level 2 is block 4 as it is. ends: of blocks 3 and 4."""
-        level1 = block3 + self.upsamples[0](block4, ends[1])
-        level0 = block2 + self.upsamples[1](level1, ends[0])
+        level1 = relaid(block3 + self.upsamples[0](block4, ends[1]))
+        level0 = relaid(block2 + self.upsamples[1](level1, ends[0]))
         return pooled(level0), pooled(level1)
 
 

@@ -31,7 +31,7 @@ class PixelScale:
     def __call__(self, pixels: Tensor, dtype: torch.dtype) -> Tensor:
         """uint8 → `dtype`, of the same shape."""
         factor = 1 / (255 * self.deviation)
-        return pixels.to(dtype).mul_(factor).sub_(self.mean / self.deviation)
+        return pixels.to(dtype, copy=True).mul_(factor).sub_(self.mean / self.deviation)
 
 
 UNIT = PixelScale(mean=0.5, deviation=0.5)  # x / 127.5 − 1: VAC, CorrNet, MSTFNet

@@ -38,6 +38,18 @@ def over_time(conv: nn.Conv2d, x: Tensor, clips: Clips) -> Tensor:
     return out
 
 
+class StepConv(nn.Conv1d):
+    """`nn.Conv1d` with zero padding, on a CPU as one matrix product: for the few steps of a clip PyTorch's own takes three times as long."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, L) → (B, O, L + 2·padding − kernel + 1)."""
+        if not has_own_kernels(input):
+            return super().forward(input)
+        kernel, margin = self.kernel_size[0], int(self.padding[0])
+        windows = F.pad(input, (margin, margin)).unfold(2, kernel, 1).transpose(1, 2).flatten(2)  # (B, steps, C·kernel)
+        return F.linear(windows, self.weight.flatten(1), self.bias).transpose(1, 2)
+
+
 def normed(norm: nn.Module, z: Tensor, residual: Tensor | None = None, *, relu: bool = True) -> Tensor:
     """Batch norm of z (N, C, H, W), plus `residual`, then ReLU if `relu`."""
     if type(norm) is nn.BatchNorm2d and norm.training and has_own_kernels(z):

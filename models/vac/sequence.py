@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from models.vac.clips import Clips
+from models.vac.layers import StepConv
 from models.vac.temporal import TemporalLayout
 
 
@@ -22,7 +23,7 @@ def temporal_conv1d(in_size: int, hidden_size: int, layout: TemporalLayout) -> n
         if layer.pools:
             layers.append(nn.MaxPool1d(layer.size))
         else:
-            layers += [nn.Conv1d(in_size, hidden_size, layer.size), nn.BatchNorm1d(hidden_size), nn.ReLU()]
+            layers += [StepConv(in_size, hidden_size, layer.size), nn.BatchNorm1d(hidden_size), nn.ReLU()]
             in_size = hidden_size
     return nn.Sequential(*layers)
 

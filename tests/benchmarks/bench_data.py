@@ -11,7 +11,6 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from models.inputs.keypoints import KeypointInputs
 from tests.benchmarks.bench_stack import BareLoop
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench
@@ -35,7 +34,7 @@ def read(recipe: Recipe, setting: Setting, session: Session) -> dict[str, list[f
         "process": _batches(recipe, setting, local.training_clips(), POOL),
         "memory": _batches(recipe, setting, local.training_clips(), recipe.data.shuffle_pool),
     }
-    bare_loop = BareLoop(recipe, len(setting.vocabulary))
+    bare_loop = BareLoop(recipe, len(setting.task.classes))
     record: dict[str, list[float]] = {name: [] for name in (*ways, "ray_start", "step")}
     for epoch in range(recipe.train.epochs):
         for way, batches in ways.items():
@@ -73,11 +72,10 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 def _batches(recipe: Recipe, setting: Setting, source: ClipSource, pool_size: int) -> EpochBatches:
-    assert isinstance(recipe.inputs, KeypointInputs)
     return EpochBatches(
         source=source,
         inputs=recipe.inputs,
-        vocabulary=setting.vocabulary,
+        task=setting.task,
         batch_size=recipe.train.batch_size,
         pool_size=min(pool_size, source.num_clips // 2) if pool_size == POOL else pool_size,
         bucket_batches=recipe.data.bucket_batches,

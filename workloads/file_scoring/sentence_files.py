@@ -230,7 +230,7 @@ def _read_jsonl(reader: _Reader) -> None:
     for number, text in reader.lines():
         try:
             row = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # no JSON, or a number of thousands of digits
             row = None
         if not isinstance(row, dict):
             reader.problem("malformed", number, "not a JSON object, left out")

@@ -81,6 +81,16 @@ def test_a_member_outside_the_folder_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "both")
 
 
+def test_a_head_that_cannot_answer_is_refused(tmp_path: Path) -> None:
+    saved(tmp_path)
+    file = tmp_path / "both" / RECORD_FILE
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["decoding"]["head"] = "nope"
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"decoding.head: 'nope' can't answer; there are: ensemble, joint, bone"):
+        load(tmp_path / "both")
+
+
 def test_members_must_fit_together(tmp_path: Path) -> None:
     joint = save_tiny_sign_bundle(tmp_path / "joint")
     reordered = save_tiny_sign_bundle(tmp_path / "other", classes=ClassMap(tuple(reversed(CLASSES.labels))))

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.answering import Unanswered
+from models.answering import Unanswered, evaluation_logits
 from models.decoding.decode import decode
+from models.decoding.fusion import NO_FUSION
 from models.decoding.hypothesis import Hypothesis
+from models.decoding.language_model import fuse
 from models.decoding.options import DecodingOptions
 from models.errors import RecordingError
 from models.inputs.clip import Clip
@@ -79,6 +81,23 @@ def test_heads_can_be_chosen(recogniser: Recogniser) -> None:
         next(recogniser.recognise(clips(1), heads=["nose"]))
     with pytest.raises(ValueError, match="no head 'nose'"):
         replace(recogniser, decoding=DecodingOptions(head="nose")).head_names()
+
+
+def test_fusion_is_what_decoding_adds_and_must_fit(recogniser: Recogniser) -> None:
+    options = DecodingOptions(method="prefix_beam")
+    fusion = fuse(VOCABULARY.entries, hot_words={"REGEN": 3.0, "HAUS": -3.0})
+    fused = replace(recogniser, decoding=options, fusion=fusion)
+    (answer,) = fused.recognise([tiny_clip()])
+    logits, lengths_B = evaluation_logits(recogniser.network, recogniser.system, recogniser.inputs.evaluation_batch([tiny_clip()]))
+    for head, found in answer.heads.items():
+        [expected] = decode(logits[head], lengths_B, beam_width=options.beam_width, method="prefix_beam", fusion=fusion)
+        assert (found.ids, found.score) == (expected.ids, expected.score)
+    (plain,) = replace(fused, fusion=NO_FUSION).recognise([tiny_clip()])
+    assert plain.heads != answer.heads
+    with pytest.raises(ValueError, match="method 'beam' knows no language model or hot words"):
+        replace(recogniser, fusion=fusion)
+    with pytest.raises(ValueError, match="were made for 2 glosses, the vocabulary has 8"):
+        replace(fused, fusion=fuse(["<blank>", "REGEN"], hot_words={"REGEN": 1.0}))
 
 
 def answer_with(recogniser: Recogniser, hypothesis: Hypothesis, monkeypatch: pytest.MonkeyPatch, clip: Clip) -> Recognition:

@@ -14,7 +14,7 @@ from models.inputs.keypoints import KeypointInputs
 from models.mska.published import export
 from models.vocabulary import Vocabulary
 from tests.unit.tiny import OPTIONS, VOCABULARY, save_tiny_bundle, tiny_clip, tiny_network
-from workloads.bundles import bundle_from_published, chosen_decoding, open_bundle
+from workloads.bundles import bundle_from_published, open_bundle
 
 
 def published(tmp_path: Path, **changes: Any) -> Bundle:
@@ -76,11 +76,3 @@ def test_a_look_into_a_registry_that_is_not_there_makes_none(tmp_path: Path, mon
     with pytest.raises(BundleError, match=r"models:/x@champion: there is no registry at runs/mlflow.db: give --tracking-uri"):
         open_bundle("models:/x@champion")
     assert not list(tmp_path.iterdir())
-
-
-def test_decoding_is_the_bundles_unless_chosen(tmp_path: Path) -> None:
-    bundle = save_tiny_bundle(tmp_path / "bundle", decoding=DecodingOptions(beam_width=7, low_confidence=0.2))
-    assert chosen_decoding(bundle) == bundle.decoding
-    assert chosen_decoding(bundle, head="body", beam_width=1) == DecodingOptions(head="body", beam_width=1, low_confidence=0.2)
-    with pytest.raises(BundleError, match="no head of"):
-        chosen_decoding(bundle, head="nose")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import yaml
 
 from models.answering import Unanswered
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle
-from models.errors import BundleError, CorpusError, ShardError
+from models.errors import BundleError, CorpusError, LanguageModelError, ShardError
 from models.inputs.keypoints import KeypointInputs
 from models.metrics.wer import word_errors
 from models.mska.published import export
@@ -21,6 +22,7 @@ from models.recognition import HeadAnswer, RecognisedGloss, Recogniser, Recognit
 from models.vocabulary import Vocabulary
 from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY, save_tiny_bundle, tiny_network
 from tests.unit.workloads.tiny_shards import NUM_CLIPS, write_tiny_shards
+from tests.unit.workloads.undecided import save_undecided_bundle, write_language_model
 from workloads.evaluate import evaluate, main
 from workloads.evaluation_runners import Piece, answer_piece, in_this_process, pieces
 from workloads.scoring import Answer, Evaluation, score
@@ -166,7 +168,31 @@ def test_json_on_the_command_line(bundle: Bundle, shards: ShardSet, tmp_path: Pa
     main(["--bundle", str(bundle.folder), "--shards", str(shards.path), "--in-process", "--out", str(out), "--format", "json", "--head", "fuse", "--beam", "1"])
     record = json.loads(capsys.readouterr().out)
     assert record == json.loads((out / "evaluation.json").read_text())
-    assert (record["head"], record["decoding"]["beam_width"]) == ("fuse", 1)
+    assert (record["head"], record["decoding"]["beam_width"], record["fusion"]) == ("fuse", 1, None)
+
+
+def test_a_language_model_decides_and_the_results_name_it(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = save_undecided_bundle(tmp_path / "bundle")
+    model = write_language_model(tmp_path / "glosses.arpa", HAUS=-3.0, REGEN=-0.1)
+    out = tmp_path / "out"
+    arguments = ["--bundle", str(bundle.folder), "--shards", str(shards.path), "--in-process", "--out", str(out)]
+
+    def recognised() -> set[str]:
+        return {gloss for line in (out / "predictions.jsonl").read_text().splitlines() for gloss in json.loads(line)["hypotheses"]["ensemble"].split()}
+
+    main(arguments)
+    assert "HAUS" in recognised()
+    main([*arguments, "--lm", str(model), "--alpha", "2", "--hot-word", "REGEN=0.5"])
+    assert recognised() == {"REGEN"}
+    printed = capsys.readouterr()
+    assert "added to the search: language model glosses.arpa (alpha 2, beta 1), hot word REGEN (+0.5)" in printed.out
+    assert printed.err.count("lacks 2 of 4 glosses (MORGEN, SONNE)") == 1
+    record = json.loads((out / "evaluation.json").read_text())
+    assert record["decoding"]["method"] == "prefix_beam"
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert record["fusion"] == {"language_model": "glosses.arpa", "sha256": digest, "alpha": 2.0, "beta": 1.0, "hot_words": {"REGEN": 0.5}}
+    with pytest.raises(LanguageModelError, match="--alpha weighs a language model, and there is none"):
+        main([*arguments, "--alpha", "1"])
 
 
 def test_a_released_checkpoint_is_evaluated(shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,6 +209,9 @@ def test_a_released_checkpoint_is_evaluated(shards: ShardSet, tmp_path: Path, ca
     with pytest.raises(SystemExit):
         main(arguments)
     assert "--published and --recipe go together" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--bundle", str(bundle.folder), "--shards", str(shards.path), "--member", "bone", "--any-stream"])
+    assert "--member, --any-stream goes with --published" in capsys.readouterr().err
 
 
 def test_mistakes_are_named(bundle: Bundle, shards: ShardSet, tmp_path: Path) -> None:

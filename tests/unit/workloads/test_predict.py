@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle
-from models.errors import BundleError, CorpusError
+from models.errors import BundleError, CorpusError, VocabularyError
 from tests.unit.shared_data import SHARED, needs_real_keypoints
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz
+from tests.unit.workloads.undecided import save_undecided_bundle, write_language_model
 from workloads.predict import main
 
 
@@ -41,6 +42,13 @@ def test_a_sample_of_the_bundle_is_recognised(bundle: Bundle, capsys: pytest.Cap
         assert 0 < gloss["confidence"] <= 1
     assert clip["confidence"] == pytest.approx(expected.confidence, abs=1e-4)
     assert clip["low_confidence"] == (clip["confidence"] < 0.5)
+
+
+def test_a_mistake_leaves_the_file_of_an_earlier_answer(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "answers.json").write_text("precious")
+    with pytest.raises(BundleError, match="--head nope"):
+        main(["--bundle", str(bundle.folder), "--head", "nope", "--out", str(tmp_path / "answers.json"), *map(str, (bundle.folder / "samples").iterdir())])
+    assert (tmp_path / "answers.json").read_text() == "precious"
 
 
 def test_bad_files_are_answered_among_the_good(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +125,26 @@ def test_mistakes_are_named(bundle: Bundle, tmp_path: Path) -> None:
         main(["--bundle", str(bundle.folder), "--manifest", str(tmp_path / "clips.csv")])
     with pytest.raises(BundleError, match="no such bundle"):
         main(["--bundle", str(tmp_path / "nowhere"), "a.npz"])
+    with pytest.raises(VocabularyError, match="hot word 'REGN' is no gloss of the vocabulary; the nearest is 'REGEN'"):
+        main(["--bundle", str(bundle.folder), "a.npz", "--hot-word", "REGN"])
+
+
+def test_language_model_and_hot_words_decide_what_the_network_leaves_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = save_undecided_bundle(tmp_path / "bundle")
+    clip = write_npz(tmp_path / "clip.npz", keypoints(4))
+    model = write_language_model(tmp_path / "glosses.arpa", HAUS=-2.0, MORGEN=-2.0, REGEN=-0.1, SONNE=-2.0)
+
+    def sentence(*arguments: str | Path) -> str:
+        status, (answer,) = predicted(bundle, capsys, clip, *arguments)
+        assert status == 0
+        return str(answer["sentence"])
+
+    assert [sentence(*chosen) for chosen in ((), ("--decoder", "prefix_beam"), ("--decoder", "greedy"))] == ["HAUS"] * 3
+    assert sentence("--lm", model) == "REGEN"
+    assert sentence("--lm", model, "--alpha", "0") == "HAUS"
+    assert sentence("--hot-word", "REGEN=0.3") == "REGEN"
+    assert sentence("--hot-word", "REGEN=0.1") == "HAUS"
+    assert sentence("--lm", model, "--hot-word", "HAUS=9") == "HAUS"
 
 
 @needs_real_keypoints

@@ -190,11 +190,17 @@ def test_what_cannot_be_scored_is_one_line(arguments: list[str], message: str, f
         main(["--hyp", "hyp.tsv", "--ref", "ref.tsv", *arguments])
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "zh"], ["--text", "--convention", "none"], ["--resamples", "-1"], ["--task", "both"]])
+@pytest.mark.parametrize("arguments", [["--preset", "zh"], ["--text", "--convention", "none"], ["--resamples", "-1"], ["--seed", "-1"], ["--task", "both"]])
 def test_options_that_do_not_fit_are_refused(arguments: list[str], folder: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--hyp", "hyp.tsv", "--ref", "ref.tsv", "--corpus", "none", *arguments])
     assert ended.value.code == 2
+
+
+def test_a_comparison_without_resamples_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--hyp", "hyp.tsv", "--ref", "ref.tsv", "--corpus", "none", "--compare", "hyp.tsv", "--resamples", "0"])
+    assert "--compare needs --resamples above 0" in capsys.readouterr().err
 
 
 TEXTS = (["es regnet im norden .", "morgen scheint die sonne .", "wind ."], ["es regnet im süden.", "morgen scheint die sonne .", ""])

@@ -170,7 +170,7 @@ def test_a_kenlm_binary_needs_its_package(tmp_path: Path, monkeypatch: pytest.Mo
     path = tmp_path / "model.bin"
     path.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0")
     monkeypatch.setitem(sys.modules, "kenlm", None)
-    with pytest.raises(LanguageModelError, match="which needs the package kenlm: install it, or give the ARPA text file instead"):
+    with pytest.raises(LanguageModelError, match=r"which needs the extra 'kenlm': pip install 'signray\[kenlm\]', or give the ARPA file"):
         read_language_model(path, LABELS)
 
 

@@ -12,7 +12,7 @@ from models.dsta_slr.config import DstaOptions
 from models.dsta_slr.network import DstaSlr
 from tests.unit.models.dsta_slr.tiny import clips
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: DSTA-SLR on CUDA is not tested here")
 OPTIONS = DstaOptions(width=16, depth=3)
 
 

@@ -189,13 +189,19 @@ def test_members_train_at_once_where_there_is_room(tiny_sign_shards: Path) -> No
     ("override", "message"),
     [
         ("ensemble.members.bone={inputs.stream: bones}", "ensemble.members.bone: inputs.stream: input should be 'joint', 'bone'"),
-        ("ensemble.members.bone={input.stream: bone}", "ensemble.members.bone: unknown key 'input' (did you mean 'inputs'?)"),
+        ("ensemble.members.bone={inputs.streams: bone}", "ensemble.members.bone: unknown key 'inputs.streams' (did you mean 'stream'?)"),
         ("ensemble.weights={bones: 1}", "ensemble: weights: 'bones' is no member (did you mean 'bone'?); there are: joint, bone"),
         ("ensemble.weights={joint: 0, bone: 0}", "ensemble: weights: their sum must be above 0"),
         ("ensemble.members={ensemble: {}, joint: {}}", "ensemble: members: 'ensemble' can't name a member"),
         ("losses.weights={ctc_fuse: 1}", "losses.weights.ctc_fuse is no loss term; there are: cross_entropy_sign"),
         ("decoding.beam_width=3", "unknown key 'decoding.beam_width'; valid here: head, low_confidence"),
         ("validation.select_by=ensemble", "validation.select_by: 'ensemble' is no head; there are: sign"),
+        ("ensemble.weights={joint: .inf}", "ensemble.weights.joint: input should be a finite number, got inf"),
+        (
+            "ensemble.members.bone={data.shards: elsewhere}",
+            "ensemble: members.bone: 'data.shards' is the same for all members; one may change inputs., network.",
+        ),
+        ("ensemble.members.bone={train.num_workers: 3}", "ensemble: members.bone: 'train.num_workers' is the same for all members"),
     ],
 )
 def test_what_an_ensemble_recipe_refuses(tiny_sign_shards: Path, tmp_path: Path, override: str, message: str) -> None:
@@ -204,6 +210,13 @@ def test_what_an_ensemble_recipe_refuses(tiny_sign_shards: Path, tmp_path: Path,
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "signs").exists()
+
+
+def test_only_isolated_signs_have_members(tiny_shards: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="ensemble: members recognise isolated signs, and mska_slr recognises sentences"):
+        tiny_recipe(tiny_shards, "ensemble={members: {a: {seed: 1}, b: {seed: 2}}}")
+    with pytest.raises(RecipeError, match=r"demo_isolated has no member 'bon' \(did you mean 'bone'\?\); there are: joint, bone"):
+        tiny_sign_recipe(tiny_shards).member("bon")
 
 
 def test_signs_need_labels_and_sentences_need_glosses(tiny_shards: Path, tiny_sign_shards: Path, tmp_path: Path) -> None:
