@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PACKAGES := models cluster workloads tune serve
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-isolated test check bench clean format
+BUNDLE ?= runs/demo/bundle
+PORT ?= 8000
+.PHONY: help demo demo-isolated serve test check bench clean format
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -23,6 +25,9 @@ demo: $(VENV)/ready  ## the whole main job on generated signing: shards, trainin
 
 demo-isolated: $(VENV)/ready  ## four streams of isolated signs and their ensemble on generated signing
 	@$(BIN)/python workloads/demo_isolated.py
+
+serve: $(VENV)/ready  ## HTTP service of BUNDLE (default: the demo's) at PORT (8000), until ^C
+	@$(BIN)/python serve/run.py --bundle $(BUNDLE) --port $(PORT)
 
 check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

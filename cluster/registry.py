@@ -80,6 +80,21 @@ def set_alias(name: str, alias: str, version: str, *, tracking_uri: str) -> None
         raise ConnectionError(f"the registry at {tracking_uri} doesn't answer ({reason}); start it and try again.") from error
 
 
+def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
+    """Local folder of what a user named: a folder, or a URI as `resolve` takes it.
+
+    tracking_uri: where the registry is (None: MLFLOW_TRACKING_URI, else the embedded one of `store`). Raises as `resolve`, and LookupError
+    where the embedded registry isn't there: MLflow would make an empty one.
+    """
+    from cluster.sender import EMBEDDED_FILE, embedded_uri, resolve_uri
+
+    registry = resolve_uri(tracking_uri, store)
+    database = store / EMBEDDED_FILE
+    if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(store) and not database.is_file():
+        raise LookupError(f"{name}: there is no registry at {database}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
+    return resolve(name, tracking_uri=registry)
+
+
 def _source(client: Any, uri: str) -> str:
     """The `runs:/id/folder` that a model's URI stands for. MLflow's own resolver asks the default registry, not the given one."""
     if uri.startswith("runs:/"):

@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster.spool import Json, Record, SendState, Spool, exclusive
 
+EMBEDDED_FILE = "mlflow.db"  # of the embedded registry, in the folder of the runs
 SPOOL_TAG = "spool.id"
 # MLflow's limits for one call of `log_batch`.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
@@ -231,7 +232,7 @@ def _batches(items: list[Any], size: int) -> Iterator[list[Any]]:
 
 def embedded_uri(store: Path) -> str:
     """URI of the SQLite store below a folder."""
-    return f"sqlite:///{store.resolve() / 'mlflow.db'}"
+    return f"sqlite:///{store.resolve() / EMBEDDED_FILE}"
 
 
 def resolve_uri(tracking_uri: str | None, store: Path) -> str:
@@ -239,4 +240,16 @@ def resolve_uri(tracking_uri: str | None, store: Path) -> str:
     return tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or embedded_uri(store)
 
 
-__all__ = ["METRICS_PER_BATCH", "PARAMS_PER_BATCH", "SPOOL_TAG", "Json", "SendState", "Sender", "connect_client", "embedded_uri", "resolve_uri", "store_lock"]
+__all__ = [
+    "EMBEDDED_FILE",
+    "METRICS_PER_BATCH",
+    "PARAMS_PER_BATCH",
+    "SPOOL_TAG",
+    "Json",
+    "SendState",
+    "Sender",
+    "connect_client",
+    "embedded_uri",
+    "resolve_uri",
+    "store_lock",
+]

@@ -7,8 +7,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from cluster.registry import resolve
-from cluster.sender import embedded_uri, resolve_uri
+from cluster.registry import local_folder
 from models.bundle import Bundle, CorpusCard, save_bundle
 from models.bundle_weights import built
 from models.class_map import ClassMap
@@ -22,18 +21,14 @@ from models.vocabulary import Vocabulary
 from workloads.shards import ShardSet
 
 RUNS = Path("runs")  # where the embedded registry lies unless a URI says otherwise
-EMBEDDED_FILE = "mlflow.db"
 BUNDLE_HELP = "folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
 TRACKING_HELP = f"MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of {RUNS}/)"
 
 
 def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle | Ensemble:
     """The bundle of a folder or a registry URI. Raises BundleError where there is none, ConnectionError where the registry doesn't answer."""
-    registry = resolve_uri(tracking_uri, RUNS)
-    if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(RUNS) and not (RUNS / EMBEDDED_FILE).is_file():
-        raise BundleError(f"{name}: there is no registry at {RUNS / EMBEDDED_FILE}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
     try:
-        return load(resolve(name, tracking_uri=registry))
+        return load(local_folder(name, tracking_uri=tracking_uri, store=RUNS))
     except LookupError as error:
         raise BundleError(str(error)) from None
 

@@ -9,35 +9,12 @@ our files shadow libraries of the same name. So it begins, before it imports any
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 
-from cluster.environment import set_defaults
+from cluster import entry
 from models.errors import SignrayError
-
-USER_ERROR = 2
-INTERRUPTED = 130
 
 
 def run_entry_point(main: Callable[[], int | None], user_errors: tuple[type[Exception], ...] = (ConnectionError,)) -> None:
-    """Run `main` and exit with what it returns (None: 0).
-
-    A SignrayError, or one of `user_errors` (what `cluster` raises for a user's mistake), prints `error: <its line>` and exits with 2;
-    ^C exits with 130; a reader that closes our output early (`| head`) ends it quietly. Everything else is a bug and keeps its traceback.
-    """
-    set_defaults()
-    one_line: tuple[type[Exception], ...] = (SignrayError, *user_errors)
-    try:
-        code = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit would complain again
-        code = 0
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        code = INTERRUPTED
-    except one_line as error:
-        print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-        code = USER_ERROR
-    sys.exit(code or 0)
+    """`cluster.entry.run_entry_point` for which every SignrayError is a user's mistake; `user_errors` is what `cluster` raises for one."""
+    entry.run_entry_point(main, (SignrayError, *user_errors))

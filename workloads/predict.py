@@ -25,6 +25,7 @@ from typing import TextIO
 import torch
 from rich.console import Console
 
+from models.answer_records import outcome_record
 from models.answering import Unanswered
 from models.bundle import Bundle
 from models.classification import Classification
@@ -39,7 +40,7 @@ from workloads.corpora.manifest import read_manifest
 from workloads.corpora.recording import Recording
 from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
-from workloads.reports import outcome_record, outcome_tables
+from workloads.reports import outcome_tables
 
 SOME_FAILED = 1
 Outcome = Recognition | Classification | Unanswered

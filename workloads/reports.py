@@ -144,36 +144,6 @@ def draw_wer(path: Path, evaluation: Evaluation) -> None:
     plt.close(figure)
 
 
-def outcome_record(outcome: Recognition | Classification | Unanswered) -> dict[str, Any]:
-    """What was recognised in one clip as plain values, or the error."""
-    if isinstance(outcome, Unanswered):
-        return {"name": outcome.name, "error": outcome.reason}
-    if isinstance(outcome, Classification):
-        return _sign_record(outcome)
-    return {
-        "name": outcome.name,
-        "head": outcome.head,
-        "sentence": " ".join(outcome.answer.words),
-        "glosses": [_gloss_record(entry) for entry in outcome.answer.glosses],
-        "confidence": round(outcome.confidence, 4),
-        "low_confidence": outcome.low_confidence,
-        "score": round(outcome.answer.score, 4),
-        "num_frames": outcome.num_frames,
-        "fps": outcome.fps,
-    }
-
-
-def _gloss_record(entry: RecognisedGloss) -> dict[str, Any]:
-    return {
-        "gloss": entry.gloss,
-        "confidence": round(entry.confidence, 4),
-        "start_frame": entry.start_frame,
-        "end_frame": entry.end_frame,
-        "start_s": None if entry.start_s is None else round(entry.start_s, 3),
-        "end_s": None if entry.end_s is None else round(entry.end_s, 3),
-    }
-
-
 def outcome_tables(outcomes: Sequence[Recognition | Classification | Unanswered]) -> Iterator[RenderableType]:
     """Glosses with times and confidence, one clip below the other; then the clips that could not be recognised, a line each."""
     recognised = [outcome for outcome in outcomes if isinstance(outcome, Recognition)]
@@ -193,19 +163,6 @@ def outcome_tables(outcomes: Sequence[Recognition | Classification | Unanswered]
     for failed in (outcome for outcome in outcomes if isinstance(outcome, Unanswered)):
         named = failed.reason if failed.reason.startswith(failed.name) else f"{failed.name}: {failed.reason}"
         yield f"[red]error:[/red] {escape(named)}"
-
-
-def _sign_record(outcome: Classification) -> dict[str, Any]:
-    return {
-        "name": outcome.name,
-        "head": outcome.head,
-        "label": outcome.answer.label,
-        "candidates": [{"label": sign.label, "probability": round(sign.probability, 4)} for sign in outcome.answer.candidates],
-        "confidence": round(outcome.confidence, 4),
-        "low_confidence": outcome.low_confidence,
-        "num_frames": outcome.num_frames,
-        "fps": outcome.fps,
-    }
 
 
 def _sign_table(outcomes: Sequence[Classification]) -> Table:

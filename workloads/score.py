@@ -26,9 +26,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cluster.entry import USER_ERROR
 from models.metrics.conventions import CONVENTIONS, CORPORA, Convention, corpus_named
 from models.metrics.significance import NUM_RESAMPLES
-from workloads.entry import USER_ERROR, run_entry_point
+from workloads.entry import run_entry_point
 from workloads.file_scoring.glosses import GlossScore, score_glosses
 from workloads.file_scoring.pairing import PairedSentences, pair_sentences
 from workloads.file_scoring.sentence_files import FORMATS, Problem, SentenceFile, read_sentences, write_ctm, write_stm

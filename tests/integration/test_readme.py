@@ -37,6 +37,9 @@ ELSEWHERE = {
     "make bench": "tests/unit/benchmarks",
     "source .venv/bin/activate": "the tests run in it",
     "mlflow ui": "a server that doesn't end; tests/integration/cluster starts one",
+    "make serve": "a service that doesn't end; tests/integration/serve starts one",
+    "curl -s http://127.0.0.1:8000": "tests/integration/serve",
+    "python serve/client.py": "tests/integration/serve",
     "export RAY_AUTH_MODE": "needs a cluster with a token",
     "ray job submit": "tests/integration/workloads",
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.errors import RecordingError
-from models.media import read_keypoints
+from models.media import parse_keypoints, read_keypoints
 
 COCO = (("BODY", 23), ("FACE", 68), ("LEFT_HAND", 21), ("RIGHT_HAND", 21))
 
@@ -118,3 +118,18 @@ def test_missing_damaged_and_foreign_files(tmp_path: Path) -> None:
     for name in ("cut.npz", "a.txt", "missing.npz"):
         with pytest.raises(RecordingError, match=name):
             read_keypoints(tmp_path / name)
+
+
+def test_content_is_read_without_a_file_and_within_a_limit(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", keypoints=np.zeros((6, 133, 3), np.float32))
+    content = (tmp_path / "a.npz").read_bytes()
+    assert parse_keypoints(content, ".npz", "named", max_bytes=6 * 133 * 3 * 4).keypoints.shape == (6, 133, 3)
+    with pytest.raises(RecordingError, match=r"named: not a readable \.npz file .keypoints\.npy would unpack to 9576 bytes, and 9575 are allowed"):
+        parse_keypoints(content, ".npz", "named", max_bytes=9575)
+
+
+def test_a_head_that_announces_more_than_the_file_holds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", keypoints=np.zeros((6, 133, 3), np.float32))
+    forged = (tmp_path / "a.npz").read_bytes().replace(b"'shape': (6, 133, 3), }    ", b"'shape': (6000000, 133, 3)}")
+    with pytest.raises(RecordingError, match="announces 9576000000 bytes and holds"):
+        parse_keypoints(forged, ".npz", "forged")

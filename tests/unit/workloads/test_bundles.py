@@ -63,7 +63,7 @@ def test_a_folder_is_opened_and_the_registry_asked(tmp_path: Path, monkeypatch: 
             raise LookupError(f"{uri} is not in the registry at {tracking_uri}")
         return bundle.folder
 
-    monkeypatch.setattr("workloads.bundles.resolve", resolve)
+    monkeypatch.setattr("cluster.registry.resolve", resolve)
     assert open_bundle("models:/mska_slr@champion", tracking_uri="http://mlflow") == bundle
     assert asked == [("models:/mska_slr@champion", "http://mlflow")]
     with pytest.raises(BundleError, match="models:/mska_slr/7 is not in the registry"):

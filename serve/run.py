@@ -1,0 +1,126 @@
+"""Serve a bundle over HTTP, on a private Ray of this machine or on the cluster of RAY_ADDRESS, until ^C.
+
+python serve/run.py --bundle runs/demo/bundle
+python serve/run.py --bundle models:/mska_slr_phoenix2014t@champion --port 8080 --api-keys keys.txt
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
+
+from cluster.entry import run_entry_point
+from cluster.ray_cluster import connect
+from cluster.registry import local_folder
+from models.bundle_record import read_record
+from models.errors import SignrayError
+from serve.settings import ServeSettings
+
+# Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
+FAST = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
+DRAIN_TIMEOUT_S = 5  # Serve itself may take half a minute to forget an application that has nothing more to do
+QUIET = {"log_level": "WARNING", "enable_access_log": False}  # access logs halve the throughput when they are streamed to the driver
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    given = _parser().parse_args(arguments)
+    settings = settings_of(given)
+    read_record(local_folder(settings.bundle, tracking_uri=settings.tracking_uri, store=settings.store))  # a mistake ends here, before anything starts
+    _require_free(given.host, given.port)
+    os.environ.setdefault(*FAST)
+    with connect(num_cpus=settings.replicas + 1, driver_logs=False) as cluster:
+        serve_until_stopped(settings, host=given.host, port=given.port, private=cluster.private)
+    return 0
+
+
+def settings_of(given: argparse.Namespace) -> ServeSettings:
+    """The settings, with absolute paths: replicas run in other folders."""
+    chosen = {"api_keys_file": given.api_keys, "capacity": given.capacity, "max_batch_size": given.batch_size, "replicas": given.replicas}
+    return ServeSettings(
+        bundle=given.bundle if given.bundle.startswith(("models:/", "runs:/")) else str(Path(given.bundle).resolve()),
+        tracking_uri=given.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
+        store=Path("runs").resolve(),
+        **{name: value.resolve() if isinstance(value, Path) else value for name, value in chosen.items() if value is not None},
+    )
+
+
+def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, private: bool) -> None:
+    """Deploy on the connected cluster and wait for SIGINT or SIGTERM; then take away what was deployed."""
+    from ray import serve
+    from ray.exceptions import RayError
+
+    from serve.app import APPLICATION, build
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}  # after `ray.init`, which sets its own
+    try:
+        serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
+        serve.run(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET)
+        print(f"signray serves {settings.bundle} at http://{host}:{port} (OpenAPI: /openapi.json); ^C ends it", flush=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("ending: requests in work are answered, then the service stops", flush=True)
+    finally:
+        with suppress(RayError, RuntimeError):  # a cluster that is gone has nothing to take away
+            take_away(private=private)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def take_away(*, private: bool) -> None:
+    """Delete the application, whose requests in work come to their end; and Serve with it, where no other application runs on the cluster."""
+    from ray import serve
+
+    from serve.app import APPLICATION
+
+    serve.delete(APPLICATION, _blocking=False)  # Ray's own wait has taken a minute at times
+    deadline = time.monotonic() + DRAIN_TIMEOUT_S
+    while APPLICATION in serve.status().applications and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if not private and not serve.status().applications.keys() - {APPLICATION}:
+        serve.shutdown()
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise ConnectionError(f"{host}:{port} can't be listened at ({error.strerror}): give another --port") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", required=True, help=ServeSettings.model_fields["bundle"].description)
+    parser.add_argument("--tracking-uri", help=ServeSettings.model_fields["tracking_uri"].description)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--replicas", type=int, metavar="N", help="copies of the model (default: 1)")
+    parser.add_argument("--capacity", type=int, metavar="N", help="requests in work or waiting; the next one is answered 503 (default: 32)")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="clips of similar length that go through the network at once (default: 8)")
+    parser.add_argument("--api-keys", type=Path, metavar="FILE", help="file with one API key a line; without it nobody is asked for one")
+    return parser
+
+
+if __name__ == "__main__":
+    run_entry_point(main, (SignrayError, LookupError, ConnectionError, OSError, ValueError))

@@ -1,0 +1,149 @@
+"""What goes over the wire, as OpenAPI shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class Strict(BaseModel):
+    """The base: what isn't known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class KeypointFacts(Strict):
+    """What a JSON document says beside its keypoints."""
+
+    frame_size: tuple[PositiveInt, PositiveInt] | None = Field(None, description="width and height of the source in pixels")
+    fps: float | None = Field(None, gt=0, allow_inf_nan=False, description="frames per second of the source; without it answers have no seconds")
+
+
+class KeypointDocument(KeypointFacts):
+    """Keypoints as JSON. A fourth channel (depth) may stand before the confidence; it is left out."""
+
+    keypoints: list[list[list[float]]] = Field(description="(frames, points, 3): x, y in pixels of the source, confidence")
+
+
+class Gloss(Strict):
+    """A gloss and the half-open interval of source frames (and seconds, where fps is known) at which it was signed."""
+
+    gloss: str
+    confidence: float
+    start_frame: int
+    end_frame: int
+    start_s: float | None
+    end_s: float | None
+
+
+class Candidate(Strict):
+    """An isolated sign and the network's own probability of it."""
+
+    label: str
+    probability: float
+
+
+class HeadResult(Strict):
+    """What one head recognised: sentence, glosses and score of signed sentences; label and candidates of an isolated sign."""
+
+    sentence: str | None = None
+    glosses: list[Gloss] | None = None
+    score: float | None = None
+    label: str | None = None
+    candidates: list[Candidate] | None = None
+    confidence: float
+
+
+class Model(Strict):
+    """The model that answers."""
+
+    name: str = Field(description="the bundle as the service was told of it, without folders")
+    task: str = Field(description="slr: signed sentences; islr: isolated signs")
+    system: str
+    corpus: str
+    checksum: str = Field(description="SHA-256 of the weights: equal for equal networks")
+    signray: str = Field(description="version of signray that wrote the bundle")
+    head: str = Field(description="the head that answers unless another is asked for")
+    heads: list[str] = Field(description="all that can answer")
+    num_classes: int
+    metrics: dict[str, Any] = Field(description="scores that were recorded in training")
+
+
+class Timings(Strict):
+    """Milliseconds: reading the request; waiting for and going through the network and the search; all of it."""
+
+    read_ms: float
+    recognise_ms: float
+    network_ms: float = Field(description="of recognise_ms: network and search, for the whole batch")
+    total_ms: float
+    batch_size: int = Field(description="clips that went through the network together")
+
+
+class Answer(HeadResult):
+    """What was recognised in one clip: the members of `predict.py`'s JSON, the model, and each head where it was asked for."""
+
+    name: str
+    head: str
+    low_confidence: bool = Field(description="below the bundle's threshold: don't rely on it")
+    num_frames: int
+    fps: float | None
+    model: Model
+    timings: Timings
+    heads: dict[str, HeadResult] | None = Field(None, description="what each head recognised, on request")
+
+
+class Models(Strict):
+    """The models of the service."""
+
+    models: list[Model]
+
+
+class Health(Strict):
+    """That the service lives, or is ready."""
+
+    status: str
+
+
+MODEL_EXAMPLE = {
+    "name": "bundle",
+    "task": "slr",
+    "system": "mska_slr",
+    "corpus": "synthetic",
+    "checksum": "5c0f1d3a9be1c6c4e7e3ad53e4f6bb9f6f0b8a2c9d7e4f1a2b3c4d5e6f708192",
+    "signray": "0.1.0",
+    "head": "ensemble",
+    "heads": ["ensemble", "fuse", "body", "left", "right"],
+    "num_classes": 29,
+    "metrics": {"dev_wer": 10.2},
+}
+TIMINGS_EXAMPLE = {"read_ms": 1.1, "recognise_ms": 24.9, "network_ms": 21.3, "total_ms": 26.2, "batch_size": 1}
+SENTENCE_EXAMPLE = {
+    "name": "clip.npz",
+    "head": "ensemble",
+    "sentence": "MORGEN REGEN",
+    "glosses": [
+        {"gloss": "MORGEN", "confidence": 0.91, "start_frame": 8, "end_frame": 20, "start_s": 0.32, "end_s": 0.8},
+        {"gloss": "REGEN", "confidence": 0.88, "start_frame": 32, "end_frame": 44, "start_s": 1.28, "end_s": 1.76},
+    ],
+    "confidence": 0.895,
+    "low_confidence": False,
+    "score": -0.4127,
+    "num_frames": 64,
+    "fps": 25.0,
+    "model": MODEL_EXAMPLE,
+    "timings": TIMINGS_EXAMPLE,
+}
+SIGN_EXAMPLE = {
+    "name": "sign.npz",
+    "head": "ensemble",
+    "label": "REGEN",
+    "candidates": [{"label": "REGEN", "probability": 0.93}, {"label": "SCHNEE", "probability": 0.04}],
+    "confidence": 0.93,
+    "low_confidence": False,
+    "num_frames": 40,
+    "fps": 25.0,
+    "model": {**MODEL_EXAMPLE, "task": "islr", "system": "dsta_slr", "heads": ["ensemble", "joint", "bone"], "metrics": {"dev_top1": 97.0}},
+    "timings": TIMINGS_EXAMPLE,
+}
+KEYPOINTS_EXAMPLE = {"keypoints": [[[101.5, 52.0, 0.98], [99.0, 47.25, 0.97]], [[101.0, 52.5, 0.98], [99.5, 47.0, 0.96]]], "frame_size": [210, 260], "fps": 25}

@@ -1,0 +1,37 @@
+"""What a service is started with: `serve/run.py` has options for it, `args` of `serve/config.yaml` holds it."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MIB = 1 << 20
+
+
+class ServeSettings(BaseModel):
+    """Settings of the service; an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bundle: str = Field(min_length=1, description="folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry")
+    tracking_uri: str | None = Field(None, description="MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of store)")
+    store: Path = Field(Path("runs"), description="folder of the embedded registry")
+    device: str | None = Field(None, description="device of the networks (default: cuda where there is one)")
+    replicas: int = Field(1, ge=1, description="copies of the model, each with its own weights")
+    cpus_per_replica: float = Field(1.0, ge=0)
+    gpus_per_replica: float = Field(0.0, ge=0)
+    max_batch_size: int = Field(8, ge=1, description="clips of similar length that go through the network at once")
+    batch_wait_s: float = Field(0.0, ge=0, description="how long a batch waits for more clips; 0: it takes those that came while the one before ran")
+    capacity: int = Field(32, ge=1, description="requests in work or waiting; the next one is answered 503")
+    timeout_s: float = Field(60.0, gt=0, description="a recognition that takes longer is answered 503")
+    ready_timeout_s: float = Field(5.0, gt=0, description="a model that takes longer to say what it is counts as not ready")
+    body_timeout_s: float = Field(20.0, gt=0, description="a body that takes longer to arrive is answered 408")
+    max_body_bytes: int = Field(16 * MIB, ge=1)
+    max_frames: int = Field(5000, ge=1, description="of a clip: 200 s at 25 frames per second")
+    max_points: int = Field(600, ge=1, description="of a frame; the largest known layout has 543")
+    max_beam_width: int = Field(100, ge=1)
+    api_keys_file: Path | None = Field(None, description="file with one API key a line; without it nobody is asked for one")
+
+    @property
+    def max_array_bytes(self) -> int:
+        """Unpacked keypoints of the longest clip that is accepted, at four channels of float64."""
+        return self.max_frames * self.max_points * 4 * 8

@@ -1,0 +1,50 @@
+"""What travels between the front of the service and its model. Imports no torch: the front needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from models.inputs.clip import Clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a request asks for. None: as the bundle has it. heads: to be told what each head recognised."""
+
+    head: str | None = None
+    beam_width: int | None = None
+    heads: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A clip to recognise."""
+
+    clip: Clip
+    choice: Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """The answer as plain values; or a problem's code and detail. model: who answers; network_ms, batch_size: of its batch."""
+
+    record: Mapping[str, Any] | None = None
+    code: str = ""
+    detail: str = ""
+    model: Mapping[str, Any]
+    network_ms: float = 0.0
+    batch_size: int = 0
+
+
+class Backend(Protocol):
+    """Where clips are recognised."""
+
+    async def recognise(self, task: Task) -> Reply:
+        """The reply to a task. Raises ProblemError where the model is away."""
+        ...
+
+    async def describe(self) -> Mapping[str, Any]:
+        """What the model is, as `schemas.Model`. Raises ProblemError where the model is away."""
+        ...

@@ -1,0 +1,119 @@
+"""The service on a real Ray cluster: deployed once, asked by its own client, answers as this process does, turns away what is too much."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cluster.ray_cluster import connect, free_port
+from models.bundle import Bundle
+from serve import client as client_command
+from serve.client import Client, ServiceError
+from serve.settings import ServeSettings
+from tests.integration.head_node import HeadNode
+from tests.unit.serve.in_process import npz
+from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
+from workloads.predict import main as predict
+
+CAPACITY = 4
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return save_tiny_bundle(tmp_path_factory.mktemp("served") / "bundle", tiny_network(scale=30))
+
+
+@pytest.fixture(scope="module")
+def service(head_node: HeadNode, bundle: Bundle) -> Iterator[str]:
+    """URL of a running service of the tiny bundle. Takes some 10 s: Serve starts its controller, its proxy and two replicas."""
+    from ray import serve
+
+    from serve.app import APPLICATION, build
+    from serve.run import QUIET, take_away
+
+    port = free_port()
+    with connect(address=head_node.address, driver_logs=False):
+        serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
+        settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5)
+        serve.run(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET)
+        yield f"http://127.0.0.1:{port}"
+        take_away(private=False)
+        left = serve.status()
+        assert (left.applications, left.proxies) == ({}, {})
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Two clips, a clip that is too short, a file that can't be read, one that isn't there."""
+    contents = {
+        "long.npz": npz(tiny_clip(num_frames=40)),
+        "short.npz": npz(tiny_clip(num_frames=9)),
+        "still.npz": npz(tiny_clip(num_frames=2)),
+        "bad.npz": b"PK",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return [*(tmp_path / name for name in contents), tmp_path / "missing.npz"]
+
+
+def test_the_client_prints_what_predict_prints(
+    service: str, bundle: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    names = [str(file) for file in files]
+    for form in ("json", "jsonl", "table"):
+        for options in ([], ["--head", "body", "--beam", "2"]):
+            assert predict(["--bundle", str(bundle.folder), "--batch-size", "1", "--format", form, *options, *names]) == 1
+            expected = capsys.readouterr().out
+            assert client_command.main(["--url", service, "--format", form, *options, *names]) == 1
+            assert capsys.readouterr().out == expected
+
+
+def test_the_class_answers_by_calls_and_coroutines(service: str, bundle: Bundle, files: list[Path]) -> None:
+    async def ask() -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        async with Client(service) as client:
+            return await client.models_async(), await client.recognize_async(files[0], heads=True)
+
+    models, answer = asyncio.run(ask())
+    with Client(service) as client:
+        assert client.models() == models
+        again = client.recognize(files[0].read_bytes(), name=str(files[0]), heads=True)
+        assert {**again, "timings": None} == {**answer, "timings": None}
+        with pytest.raises(ServiceError, match="no head of this model") as refused:
+            client.recognize(files[0], head="nose")
+        assert (refused.value.code, refused.value.status) == ("unknown-head", 422)
+    assert models[0]["checksum"] == bundle.checksum
+    assert list(answer["heads"]) == list(bundle.answering)
+
+
+def test_too_many_are_turned_away_by_the_service_itself(service: str) -> None:
+    body, headers = npz(tiny_clip(num_frames=60)), {"Content-Type": "application/x-npz"}
+
+    async def flood() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=service, timeout=60) as client:
+            return list(await asyncio.gather(*(client.post("/v1/recognize", content=body, headers=headers) for _ in range(10 * CAPACITY))))
+
+    responses = asyncio.run(flood())
+    counts = Counter(response.status_code for response in responses)
+    assert set(counts) <= {200, 503}
+    assert counts[200] >= CAPACITY
+    for response in responses:
+        if response.status_code == 503:
+            assert response.headers["content-type"] == "application/problem+json"
+            assert response.headers["retry-after"] == "1"
+            assert response.json()["code"] == "overloaded"
+    assert httpx.post(f"{service}/v1/recognize", content=body, headers=headers, timeout=60).status_code == 200
+
+
+def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:
+    assert httpx.get(f"{service}/v1/health/ready").json() == {"status": "ready"}
+    missing = httpx.get(f"{service}/nothing")
+    assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
+    assert json.loads(httpx.get(f"{service}/openapi.json").text)["info"]["title"] == "signray"

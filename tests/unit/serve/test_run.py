@@ -1,0 +1,34 @@
+"""The command that serves: mistakes end it before anything starts."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from models.errors import BundleError
+from serve.run import _parser, main, settings_of
+from tests.unit.tiny import save_tiny_bundle
+
+
+def test_mistakes_are_named_before_ray_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    save_tiny_bundle(tmp_path / "bundle")
+    with pytest.raises(BundleError, match="no such bundle"):
+        main(["--bundle", "nowhere"])
+    with pytest.raises(LookupError, match=r"models:/x@champion: there is no registry at .*mlflow\.db"):
+        main(["--bundle", "models:/x@champion"])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConnectionError, match="give another --port"):
+            main(["--bundle", "bundle", "--port", str(taken.getsockname()[1])])
+
+
+def test_paths_are_absolute_because_replicas_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = settings_of(_parser().parse_args(["--bundle", "b", "--api-keys", "keys", "--capacity", "3"]))
+    assert (settings.bundle, settings.api_keys_file, settings.capacity) == (str(tmp_path / "b"), tmp_path / "keys", 3)
+    assert settings_of(_parser().parse_args(["--bundle", "models:/b@champion"])).bundle == "models:/b@champion"
