@@ -9,7 +9,7 @@ from typing import Any
 from cluster.spool import Json
 
 _IDENTITY_TAG = "spool.record"
-_TIME_TAG = "spool.time"
+_TIME_TAG = "spool.time_ns"
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -19,9 +19,9 @@ def create_version(client: Any, run_id: str, identity: str, content: Json) -> in
     _ensure_model(client, name)
     version = _find(client, name, run_id, identity)
     if version is None:
-        tags = {**content["tags"], _IDENTITY_TAG: identity, _TIME_TAG: str(content["time"])}
+        tags = {**content["tags"], _IDENTITY_TAG: identity, _TIME_TAG: str(content["time_ns"])}
         version = client.create_model_version(name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags, await_creation_for=0)
-    if content["alias"] and not _newer_holds(client, name, content["alias"], content["time"]):
+    if content["alias"] and not _newer_holds(client, name, content["alias"], content["time_ns"]):
         client.set_registered_model_alias(name, content["alias"], version.version)
     return int(version.version)
 
@@ -121,7 +121,7 @@ def _find(client: Any, name: str, run_id: str, identity: str) -> Any | None:
     return next((version for version in versions if version.tags.get(_IDENTITY_TAG) == identity), None)
 
 
-def _newer_holds(client: Any, name: str, alias: str, time_ms: int) -> bool:
+def _newer_holds(client: Any, name: str, alias: str, time_ns: int) -> bool:
     """Whether the alias is on a version that was registered later: what is sent late must not take it back."""
     from mlflow.exceptions import MlflowException
 
@@ -131,4 +131,4 @@ def _newer_holds(client: Any, name: str, alias: str, time_ms: int) -> bool:
         if error.error_code not in _NOT_FOUND:
             raise
         return False
-    return int(holder.tags.get(_TIME_TAG) or holder.creation_timestamp) > time_ms
+    return int(holder.tags.get(_TIME_TAG) or holder.creation_timestamp * 1_000_000) > time_ns

@@ -126,7 +126,9 @@ class SpoolTracker:
         self._guard(lambda: self._append("artifact", {"file": write(), "folder": folder}))
 
     def register(self, path: Path, *, name: str, alias: str | None = None, tags: Mapping[str, str] | None = None) -> int | None:
-        self._append_kept("register", path, {"folder": BUNDLE_FOLDER, "name": name, "alias": alias, "tags": dict(tags or {})})
+        # In nanoseconds: of two that register in the same millisecond the later one keeps the alias, too.
+        content = {"folder": BUNDLE_FOLDER, "name": name, "alias": alias, "tags": dict(tags or {}), "time_ns": time.time_ns()}
+        self._append_kept("register", path, content)
         return None
 
     def flush(self, *, force: bool = False, timeout_s: float = 30.0) -> bool:
