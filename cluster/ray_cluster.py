@@ -66,8 +66,12 @@ def default_num_cpus(num_workers: int | None = None) -> int:
 
     Without the one more Ray Data gets no CPU beside the Train workers, and training hangs silently.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(cores, num_workers or 1) + 1
+    return max(num_cores(), num_workers or 1) + 1
+
+
+def num_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

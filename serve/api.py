@@ -74,11 +74,18 @@ def build_api(backend: Backend, settings: ServeSettings) -> FastAPI:
             reply = await _in_time(lambda: backend.recognise(Task(clip=clip, choice=choice)), settings.timeout_s)
         return JSONResponse(_answer(reply, start=start, read=read))
 
+    _add_service_endpoints(app, backend, settings, Depends(key_checked))
+    return app
+
+
+def _add_service_endpoints(app: FastAPI, backend: Backend, settings: ServeSettings, key_checked: Any) -> None:
+    """What answers, and whether it does."""
+
     @app.get(
         "/v1/models",
         tags=["service"],
         summary="What answers",
-        dependencies=[Depends(key_checked)],
+        dependencies=[key_checked],
         responses={
             200: {"model": Models, "content": {"application/json": {"example": {"models": [MODEL_EXAMPLE]}}}},
             **problem_responses("unauthorized", "internal", "not-ready"),
@@ -98,8 +105,6 @@ def build_api(backend: Backend, settings: ServeSettings) -> FastAPI:
         """Answers 200 when the model is loaded and answers; never asks for a key."""
         await _in_time(backend.describe, settings.ready_timeout_s, "not-ready")
         return JSONResponse({"status": "ready"})
-
-    return app
 
 
 def request_body() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models.batch import Batch, Heads
+from models.losses.ctc import single
 from models.losses.options import SignLossOptions
 
 EFFECTIVE_BETA = 0.999  # of the effective number of clips, (1 - beta^n) / (1 - beta) (Cui et al. 2019, Class-balanced loss)
@@ -19,7 +20,7 @@ def sign_losses(heads: Heads, batch: Batch, options: SignLossOptions, class_weig
     assert batch.labels is not None
     weights = None if class_weights_C is None else class_weights_C.to(batch.labels.device)
     return {
-        f"cross_entropy_{head}": F.cross_entropy(_single(logits_BC), batch.labels, weight=weights, label_smoothing=options.label_smoothing)
+        f"cross_entropy_{head}": F.cross_entropy(single(logits_BC), batch.labels, weight=weights, label_smoothing=options.label_smoothing)
         for head, logits_BC in heads.logits.items()
     }
 
@@ -35,7 +36,3 @@ def class_weights(counts: Sequence[int], balance: str) -> Tensor | None:
     effective_C = clips_C if balance == "inverse" else (1 - EFFECTIVE_BETA**clips_C) / (1 - EFFECTIVE_BETA)
     weights_C = torch.where(clips_C > 0, 1 / effective_C.clamp_min(1e-12), torch.zeros_like(clips_C))
     return (weights_C * clips_C.sum() / (weights_C * clips_C).sum()).float()
-
-
-def _single(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits

@@ -24,9 +24,14 @@ def make_folder(recipe: Recipe) -> tuple[Recipe, Path]:
         folder = _new_folder(recipe)
     except OSError as error:
         raise RecipeError(f"run.root {recipe.run.root}: can't be written ({error.strerror or error}): choose another with --set run.root=FOLDER") from None
+    return write_recipe(recipe, folder), folder
+
+
+def write_recipe(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe as it runs in `folder`, written into it."""
     recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})
     (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return recipe, folder
+    return recipe
 
 
 def _new_folder(recipe: Recipe) -> Path:

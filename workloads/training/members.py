@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -11,10 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cluster.provenance import provenance
-from cluster.ray_cluster import ClusterInfo
+from cluster.ray_cluster import ClusterInfo, num_cores
 from cluster.signals import StopRequest
 from cluster.tracking import MlflowTracker, Tracker
 from models.batch import ENSEMBLE
@@ -25,7 +22,7 @@ from workloads.recipe import Recipe
 from workloads.shards import ShardSet
 from workloads.sign_scoring import SignEvaluation, rates
 from workloads.training.faults import clear_fault
-from workloads.training.folders import BUNDLE, ENDED, RECIPE, ended, old_run
+from workloads.training.folders import BUNDLE, ENDED, RECIPE, ended, old_run, write_recipe
 from workloads.training.loop import STOP_FILE, Outcome
 from workloads.training.preflight import preflight
 from workloads.training.run import Result, finish, members_of, run_workers
@@ -42,7 +39,7 @@ def train_members(recipe: Recipe, folder: Path, shards: ShardSet) -> Result:
     """
     members = {name: _member_folder(each, folder / MEMBERS / name) for name, each in members_of(recipe).items()}
     waiting = {name: each for name, each in members.items() if not ended(each[1])}
-    private_room = _at_once(recipe, cpus=len(os.sched_getaffinity(0)), gpus=math.inf, waiting=len(waiting))
+    private_room = _at_once(recipe, cpus=num_cores(), gpus=math.inf, waiting=len(waiting))
     stops = [member_folder / STOP_FILE for _, member_folder in waiting.values()]
     with tracked(recipe, folder, shards) as tracker:
         needs_ray = bool(recipe.train.num_workers and waiting)
@@ -75,10 +72,8 @@ def _member_folder(recipe: Recipe, folder: Path) -> tuple[Recipe, Path]:
         return old_run(str(folder))
     folder.mkdir(parents=True, exist_ok=True)
     tracking = recipe.tracking.model_copy(update={"register_as": None})
-    run = recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})
-    recipe = recipe.model_copy(update={"run": run, "tracking": tracking})
-    (folder / RECIPE).write_text(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return recipe, folder
+    recipe = recipe.model_copy(update={"tracking": tracking})
+    return write_recipe(recipe, folder), folder
 
 
 def _room(recipe: Recipe, cluster: ClusterInfo, waiting: int) -> int:
