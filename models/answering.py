@@ -11,9 +11,9 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from models.batch import Batch
 from models.errors import RecordingError
 from models.inputs.clip import Clip
+from models.inputs.inputs import Inputs
 from models.options import AnswerOptions
 from models.systems import System
 
@@ -99,14 +99,15 @@ class Answerer(ABC, Generic[A]):
         return [outcomes[position] for position in range(len(clips))]
 
 
-def evaluation_logits(network: nn.Module, system: System, batch: Batch) -> tuple[Mapping[str, Tensor], Tensor]:
-    """Logits of all that can answer and steps (B,), in float32 on the CPU; the network's mode is put back."""
+def evaluation_logits(network: nn.Module, system: System, inputs: Inputs, clips: Sequence[Clip]) -> tuple[Mapping[str, Tensor], Tensor]:
+    """Logits of all that can answer to clips, and steps (B,), in float32 on the CPU; the network's mode is put back."""
+    batch = inputs.evaluation_batch(clips)
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad():  # not inference mode, whose tensors a network in training could not use afterwards
-            heads = network(batch.to(device))
+            heads = network(inputs.on_device(batch.to(device)))
     finally:
         network.train(was_training)
     return {name: logits.float().cpu() for name, logits in system.all_logits(heads).items()}, heads.lengths.cpu()

@@ -16,7 +16,8 @@ ENSEMBLE = "ensemble"  # the name by which several heads or networks answer toge
 class Batch:
     """Clips padded to one length.
 
-    keypoints: (B, T, K, 3) float32: x, y in pixels of the source frame, confidence; beyond a clip's length its last frame repeats.
+    keypoints: (B, T, K, 3) float32: x, y in pixels of the source frame, confidence; beyond a clip's length its last frame repeats. K is 0 without keypoints.
+    frames: (B, T, 3, H, W) uint8 RGB, or None where the network reads none; beyond a clip's length anything.
     frame_sizes: (B, 2) float32, width and height of each clip's frame in pixels. lengths: (B,) int64, frames of each clip.
     rotations: (B,) float32, the augmentation's angle in radians, applied after normalisation (zeros in evaluation).
     targets: (B, L) int64 gloss ids padded with the vocabulary's pad id, and target_lengths (B,); labels: (B,) int64, the class of an isolated sign;
@@ -28,6 +29,7 @@ class Batch:
     frame_sizes: Tensor
     lengths: Tensor
     rotations: Tensor
+    frames: Tensor | None = None
     targets: Tensor | None = None
     target_lengths: Tensor | None = None
     labels: Tensor | None = None

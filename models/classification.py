@@ -139,4 +139,4 @@ class Classifier(Answerer[Classification]):
 
 
 def _member_logits(member: Member, clips: Sequence[Clip]) -> Mapping[str, Tensor]:
-    return evaluation_logits(member.network, member.system, member.inputs.evaluation_batch(clips))[0]
+    return evaluation_logits(member.network, member.system, member.inputs, clips)[0]

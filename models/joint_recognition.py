@@ -44,7 +44,7 @@ class JointRecogniser(SentenceAnswerer):
         for name in wanted:
             member = self.members[name]
             if id(member.network) not in computed:
-                computed[id(member.network)] = evaluation_logits(member.network, member.system, member.inputs.evaluation_batch(clips))
+                computed[id(member.network)] = evaluation_logits(member.network, member.system, member.inputs, clips)
             logits, lengths_B = computed[id(member.network)]
             found[name] = HeadLogits(logits=logits[member.head], lengths=lengths_B, inputs=member.inputs)
         return {ENSEMBLE: self._fused(found), **found} if ENSEMBLE in names else found

@@ -49,7 +49,7 @@ class PosteriorReader(Answerer[Posteriors]):
         return replace(self, network=self.network.to(device))
 
     def _batch(self, clips: Sequence[Clip], names: Sequence[str]) -> list[Posteriors | Unanswered]:
-        found, lengths_B = evaluation_logits(self.network, self.system, self.inputs.evaluation_batch(clips))
+        found, lengths_B = evaluation_logits(self.network, self.system, self.inputs, clips)
         logits = {name: _over_steps(found[name]) for name in names}
         sound_B = torch.stack([finite_clips(values, lengths_B) for values in logits.values()]).all(0)
         outcomes: list[Posteriors | Unanswered] = []

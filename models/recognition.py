@@ -175,7 +175,7 @@ class Recogniser(SentenceAnswerer):
         return replace(self, network=self.network.to(device))
 
     def _logits(self, clips: Sequence[Clip], names: Sequence[str]) -> Mapping[str, HeadLogits]:
-        logits, lengths_B = evaluation_logits(self.network, self.system, self.inputs.evaluation_batch(clips))
+        logits, lengths_B = evaluation_logits(self.network, self.system, self.inputs, clips)
         return {name: HeadLogits(logits=logits_BSV, lengths=lengths_B, inputs=self.inputs) for name, logits_BSV in logits.items()}
 
 

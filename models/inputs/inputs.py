@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,9 +13,16 @@ from models.errors import RecordingError
 from models.inputs.clip import Clip
 from models.options import Options
 
+Modality = Literal["frames", "keypoints"]
+
 
 class Inputs(Options):
     """How clips become batches; a system's options are a subclass. The same functions serve training and service."""
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What a clip must have; the rest isn't read from the shards."""
+        return ("keypoints",)
 
     @property
     @abstractmethod
@@ -40,6 +48,10 @@ class Inputs(Options):
     @abstractmethod
     def evaluation_frames(self, num_frames: int) -> np.ndarray:
         """Indices of the frames that the network sees of a clip in evaluation."""
+
+    def on_device(self, batch: Batch) -> Batch:
+        """What is done to a batch after it has travelled to the network's device, in training and in evaluation: crops, resizing, colours of its frames."""
+        return batch
 
     def check(self, clip: Clip) -> None:
         """Raises RecordingError for a clip that these inputs can't take."""

@@ -194,7 +194,7 @@ class Training:
         set_learning_rate(self.optimizer, rate)
         frames, names, values = 0, list[str](), list[dict[str, Tensor]]()
         for number in range(recipe.optim.accumulation):
-            batch = self._next(batches).to(self.session.device)
+            batch = self.recipe.inputs.on_device(self._next(batches).to(self.session.device))
             # Dropout's draws depend on seed, step and rank alone, so that a resumed run repeats them.
             torch.manual_seed(int(generator(recipe.seed, DROPOUT, step, number, self.session.rank).integers(2**63)))
             values.append(self._forward_backward(batch))

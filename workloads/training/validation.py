@@ -28,7 +28,7 @@ def recognise(network: nn.Module, clips: Sequence[Clip], system: System, inputs:
     batches = list(batched(by_length, batch_size))
     for number in range(max(gather(len(batches)))):
         batch = inputs.evaluation_batch(batches[min(number, len(batches) - 1)])
-        heads = network(batch.to(device))
+        heads = network(inputs.on_device(batch.to(device)))
         answers |= task.answers(batch.names, system.all_logits(heads), heads.lengths)
     return answers
 

@@ -88,7 +88,7 @@ def test_fusion_is_what_decoding_adds_and_must_fit(recogniser: Recogniser) -> No
     fusion = fuse(VOCABULARY.entries, hot_words={"REGEN": 3.0, "HAUS": -3.0})
     fused = replace(recogniser, decoding=options, fusion=fusion)
     (answer,) = fused.recognise([tiny_clip()])
-    logits, lengths_B = evaluation_logits(recogniser.network, recogniser.system, recogniser.inputs.evaluation_batch([tiny_clip()]))
+    logits, lengths_B = evaluation_logits(recogniser.network, recogniser.system, recogniser.inputs, [tiny_clip()])
     for head, found in answer.heads.items():
         [expected] = decode(logits[head], lengths_B, beam_width=options.beam_width, method="prefix_beam", fusion=fusion)
         assert (found.ids, found.score) == (expected.ids, expected.score)
