@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
-from models.batch import ENSEMBLE, Batch, Heads
-from models.decoding.options import DecodingOptions
+from models.batch import Batch, Heads
 from models.dsta_slr import published as dsta_published
 from models.dsta_slr.config import DstaOptions
 from models.dsta_slr.inputs import SkeletonInputs
@@ -24,54 +21,10 @@ from models.losses.options import LossOptions, SentenceLossOptions, SignLossOpti
 from models.mska import published as mska_published
 from models.mska.config import MskaOptions
 from models.mska.network import HEADS, Mska, ensemble_logits
-from models.options import AnswerOptions, Options
 from models.published.loading import read_checkpoint
+from models.system import Loss, System, Task, terms
 
-Task = Literal["slr", "islr"]  # sentences of glosses, or isolated signs
-LoadPublished = Callable[[nn.Module, Path, Inputs, bool], str]
-Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
-
-
-@dataclass(frozen=True, kw_only=True)
-class System:
-    """What a trainer, a bundle and a service need to know of one system.
-
-    options, inputs, losses: classes of its options. heads: names of its recognition heads in the order reported; `ensemble` fuses them
-    into one more set of logits, None where there is but one head. loss_kinds: its terms are `<kind>_<head>`; `make_loss` takes the loss
-    options and the number of training clips of each class. load_published: fills a network that is to read such inputs from a released
-    file and returns what is to be told of it; `unchecked` accepts weights that look like those of other inputs.
-    begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
-    """
-
-    task: Task
-    options: type[Options]
-    inputs: type[Inputs]
-    losses: type[LossOptions]
-    build: Callable[..., nn.Module]
-    heads: tuple[str, ...]
-    ensemble: Callable[[Heads], Tensor] | None
-    loss_kinds: tuple[str, ...]
-    make_loss: Callable[[LossOptions, Sequence[int]], Loss]
-    load_published: LoadPublished
-    begin_epoch: Callable[[nn.Module, int], None] | None = None
-
-    @property
-    def answering(self) -> tuple[str, ...]:
-        """Names of what can answer, the default first: the ensemble, then the heads."""
-        return (*((ENSEMBLE,) if self.ensemble else ()), *self.heads)
-
-    @property
-    def decoding(self) -> type[AnswerOptions]:
-        """Class of the options by which it answers."""
-        return DecodingOptions if self.task == "slr" else AnswerOptions
-
-    @property
-    def loss_terms(self) -> set[str]:
-        return {f"{kind}_{head}" for kind in self.loss_kinds for head in self.heads}
-
-    def all_logits(self, heads: Heads) -> Mapping[str, Tensor]:
-        """The ensemble's logits first, where there is one, then each head's."""
-        return {ENSEMBLE: self.ensemble(heads), **heads.logits} if self.ensemble else heads.logits
+__all__ = ["SYSTEMS", "System", "Task"]
 
 
 def _sentence_loss(options: LossOptions, class_counts: Sequence[int]) -> Loss:
@@ -118,7 +71,7 @@ SYSTEMS: dict[str, System] = {
         build=Mska,
         heads=HEADS,
         ensemble=ensemble_logits,
-        loss_kinds=("ctc", "distil"),
+        loss_terms=terms("ctc", HEADS) | terms("distil", HEADS),
         make_loss=_sentence_loss,
         load_published=_load_mska,
     ),
@@ -130,7 +83,7 @@ SYSTEMS: dict[str, System] = {
         build=DstaSlr,
         heads=SIGN_HEADS,
         ensemble=None,
-        loss_kinds=("cross_entropy",),
+        loss_terms=terms("cross_entropy", SIGN_HEADS),
         make_loss=_sign_loss,
         load_published=_load_dsta,
         begin_epoch=_begin_dsta_epoch,

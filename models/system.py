@@ -1,0 +1,64 @@
+"""What a trainer, a bundle and a service need to know of one system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor, nn
+
+from models.batch import ENSEMBLE, Batch, Heads
+from models.decoding.options import DecodingOptions
+from models.inputs.inputs import Inputs
+from models.losses.options import LossOptions
+from models.options import AnswerOptions, Options
+
+Task = Literal["slr", "islr"]  # sentences of glosses, or isolated signs
+LoadPublished = Callable[[nn.Module, Path, Inputs, bool], str]
+Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What a trainer, a bundle and a service need to know of one system.
+
+    options, inputs, losses: classes of its options. heads: names of its recognition heads in evaluation, in the order reported; `ensemble` fuses
+    them into one more set of logits, None where there is but one head. loss_terms: names of all terms; `make_loss` takes the loss options and the
+    number of training clips of each class.
+    load_published: fills a network that is to read such inputs from a released file and returns what is to be told of it; `unchecked` accepts
+    weights that look like those of other inputs.
+    begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
+    """
+
+    task: Task
+    options: type[Options]
+    inputs: type[Inputs]
+    losses: type[LossOptions]
+    build: Callable[..., nn.Module]
+    heads: tuple[str, ...]
+    ensemble: Callable[[Heads], Tensor] | None
+    loss_terms: frozenset[str]
+    make_loss: Callable[[LossOptions, Sequence[int]], Loss]
+    load_published: LoadPublished
+    begin_epoch: Callable[[nn.Module, int], None] | None = None
+
+    @property
+    def answering(self) -> tuple[str, ...]:
+        """Names of what can answer, the default first: the ensemble, then the heads."""
+        return (*((ENSEMBLE,) if self.ensemble else ()), *self.heads)
+
+    @property
+    def decoding(self) -> type[AnswerOptions]:
+        """Class of the options by which it answers."""
+        return DecodingOptions if self.task == "slr" else AnswerOptions
+
+    def all_logits(self, heads: Heads) -> Mapping[str, Tensor]:
+        """The ensemble's logits first, where there is one, then each head's."""
+        return {ENSEMBLE: self.ensemble(heads), **heads.logits} if self.ensemble else heads.logits
+
+
+def terms(kind: str, heads: Iterable[str]) -> frozenset[str]:
+    """Names of one loss of several heads: `<kind>_<head>`."""
+    return frozenset(f"{kind}_{head}" for head in heads)
