@@ -7,6 +7,7 @@ PACKAGES := models cluster workloads tune serve
 .DEFAULT_GOAL := help
 BUNDLE ?= runs/demo/bundle
 PORT ?= 8000
+JOBS ?= 2
 .PHONY: help demo demo-isolated serve test check bench clean format
 
 help:  ## show this
@@ -36,7 +37,7 @@ check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/lint-imports
 
 test: check  ## check, then all tests that need no GPU
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 bench: $(VENV)/ready  ## measure speed; writes tests/benchmarks/RESULTS.md
 	@$(BIN)/python tests/benchmarks/run.py

@@ -26,6 +26,14 @@ from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
 set_defaults()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` runs two tests at a time, a file's in one process; all that start Ray, a service or a browser stay in one, so that there is one cluster."""
+    for item in items:
+        folder = item.path.relative_to(REPOSITORY_ROOT / "tests").parts[0]
+        alone = folder in ("integration", "browser") or "head_node" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("cluster" if alone else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def head_node() -> Iterator[HeadNode]:
     """A Ray head node of the test session with four logical CPUs and a dashboard; nothing is connected to it."""
