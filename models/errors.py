@@ -9,6 +9,7 @@
     ├── ShardError         a shard that is truncated, incomplete or of another version
     ├── CheckpointError    a checkpoint that is corrupted or belongs to another network
     ├── BundleError        a bundle that is incomplete, of a newer version or of another kind
+    ├── PoseModelError     a pose model or person detector that is missing or of another kind
     ├── ParityError        a parity case that is malformed
     └── TrainingError      a training that can't go on: non-finite loss, labels longer than clips, ...
 
@@ -51,6 +52,10 @@ class CheckpointError(SignrayError):
 
 class BundleError(SignrayError):
     """A bundle that is incomplete, of a newer version or of another kind."""
+
+
+class PoseModelError(SignrayError):
+    """A pose model or person detector that is missing or of another kind."""
 
 
 class ParityError(SignrayError):
