@@ -50,7 +50,7 @@ class EncodedPictures:
         return decoded
 
     def _picture(self, index: int) -> np.ndarray:
-        picture = cv2.imdecode(np.frombuffer(self.pictures[index], np.uint8), cv2.IMREAD_COLOR_RGB)
+        picture = cv2.imdecode(np.frombuffer(self.pictures[index] or b"?", np.uint8), cv2.IMREAD_COLOR_RGB)  # OpenCV raises for no bytes at all
         if picture is None or picture.shape[1::-1] != self.size:
             found = "no picture" if picture is None else f"{picture.shape[1]} × {picture.shape[0]} pixels"
             raise RecordingError(f"frame {index} can't be decoded: {found} found, {self.size[0]} × {self.size[1]} expected")

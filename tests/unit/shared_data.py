@@ -11,6 +11,7 @@ import pytest
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_annotations = pytest.mark.skipif(not (SHARED / "annotations").is_dir(), reason="no real annotations in ../shared/data")
 needs_real_keypoints = pytest.mark.skipif(not (SHARED / "real_samples" / "keypoints").is_dir(), reason="no real keypoints in ../shared/data")
+needs_real_samples = pytest.mark.skipif(not (SHARED / "real_samples" / "video").is_dir(), reason="no real recordings in ../shared/data")
 
 
 def annotations(name: str) -> list[dict[str, str]]:

@@ -14,8 +14,6 @@ import numpy as np
 
 from models.errors import RecordingError
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
-
 # Component names of the layouts that `.pose` files come in, each in the order of our points. Holistic's metric body points are left out.
 _POSE_LAYOUTS = (
     ("BODY", "FACE", "LEFT_HAND", "RIGHT_HAND"),  # COCO-WholeBody
