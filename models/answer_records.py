@@ -28,6 +28,11 @@ def outcome_record(outcome: Recognition | Classification | Unanswered) -> dict[s
     }
 
 
+def n_best_records(outcome: Recognition) -> list[dict[str, Any]]:
+    """The ranked hypotheses of the head that answers, the best first; none unless they were asked for."""
+    return [_head_record(answer) for answer in outcome.n_best]
+
+
 def head_records(outcome: Recognition | Classification) -> dict[str, dict[str, Any]]:
     """What each decoded head recognised, by its name, the one that answers first."""
     return {name: _head_record(answer) for name, answer in outcome.heads.items()}

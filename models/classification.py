@@ -18,7 +18,7 @@ from models.inputs.inputs import Inputs
 from models.options import AnswerOptions
 from models.systems import System
 
-CANDIDATES = 5  # signs that an answer names
+CANDIDATES = 5  # signs that an answer names, unless more or fewer are asked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,7 @@ class Classifier(Answerer[Classification]):
     decoding: AnswerOptions
     weights: Mapping[str, float] | None = None
     rule: FusionRule = "logits"
+    num_candidates: int = CANDIDATES
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -133,7 +134,7 @@ class Classifier(Answerer[Classification]):
     def _answer(self, logits_C: Tensor) -> SignAnswer:
         probabilities_C = logits_C.softmax(-1)
         # A stable sort, so that equal logits rank as in `metrics.accuracy`.
-        best = torch.sort(logits_C, descending=True, stable=True).indices[:CANDIDATES].tolist()
+        best = torch.sort(logits_C, descending=True, stable=True).indices[: self.num_candidates].tolist()
         candidates = tuple(RecognisedSign(label=self.classes.decode(index), probability=float(probabilities_C[index])) for index in best)
         return SignAnswer(candidates=candidates, logits=logits_C.numpy())
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from models.answering import Answerer, Unanswered, evaluation_logits
 from models.batch import valid_steps
-from models.decoding.decode import decode
+from models.decoding.decode import decode, decode_n_best
 from models.decoding.fusion import NO_FUSION, Fusion
 from models.decoding.hypothesis import Hypothesis
 from models.decoding.options import DecodingOptions
+from models.decoding.prefix_beam import PrefixSearch
 from models.decoding.times import source_span
 from models.inputs.clip import Clip
 from models.inputs.inputs import Inputs
@@ -60,13 +61,17 @@ class HeadAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Recognition:
-    """What was recognised in one clip. heads: by name, the one that answers first; low_confidence: it is below the threshold of the decoding options."""
+    """What was recognised in one clip. heads: by name, the one that answers first; low_confidence: it is below the threshold of the decoding options.
+
+    n_best: hypotheses of the head that answers, the best first, where they were asked for.
+    """
 
     name: str
     num_frames: int
     fps: float | None
     heads: Mapping[str, HeadAnswer]
     low_confidence: bool
+    n_best: tuple[HeadAnswer, ...] = ()
 
     @property
     def head(self) -> str:
@@ -96,12 +101,14 @@ class SentenceAnswerer(Answerer[Recognition]):
     """From gloss logits over time to recognitions, whatever the logits come from.
 
     fusion: language model and hot words (`models.decoding.language_model.fuse`), which the decoding method prefix_beam alone heeds.
-    Raises ValueError where it doesn't fit the method or the vocabulary.
+    num_hypotheses: of the head that answers, beside its answer. They come from the prefix search, which alone ranks sentences; by another method the
+    answer need not be the first of them. Raises ValueError where it doesn't fit the method or the vocabulary.
     """
 
     vocabulary: Vocabulary
     decoding: DecodingOptions
     fusion: Fusion = NO_FUSION
+    num_hypotheses: int = 0
 
     def __post_init__(self) -> None:
         if self.fusion.active and self.decoding.method != "prefix_beam":
@@ -122,11 +129,14 @@ class SentenceAnswerer(Answerer[Recognition]):
         sound_B = torch.stack([finite_clips(found[name].logits, found[name].lengths) for name in names]).all(0)
         rows = sound_B.nonzero().flatten()
         decoded = {name: iter(self._decode(found[name].logits[rows], found[name].lengths[rows])) for name in names}
+        ranked = iter(self._ranked(found[names[0]].logits[rows], found[names[0]].lengths[rows]))
         outcomes: list[Recognition | Unanswered] = []
         for row, (clip, sound) in enumerate(zip(clips, sound_B.tolist(), strict=True)):
             if sound:
                 times = {name: _times(clip, found[name].inputs, int(found[name].lengths[row])) for name in names}
-                outcomes.append(self._recognition(clip, {name: self._answer(next(decoded[name]), times[name]) for name in names}))
+                heads = {name: self._answer(next(decoded[name]), times[name]) for name in names}
+                n_best = tuple(self._answer(hypothesis, times[names[0]]) for hypothesis in next(ranked))
+                outcomes.append(self._recognition(clip, heads, n_best))
             else:
                 outcomes.append(Unanswered(name=clip.name, reason=NOT_FINITE))
         return outcomes
@@ -144,11 +154,24 @@ class SentenceAnswerer(Answerer[Recognition]):
             fusion=self.fusion,
         )
 
-    def _recognition(self, clip: Clip, heads: Mapping[str, HeadAnswer]) -> Recognition:
-        confidence = next(iter(heads.values())).confidence
-        return Recognition(
-            name=clip.name, num_frames=clip.num_frames, fps=clip.fps, heads=heads, low_confidence=confidence < self.decoding.low_confidence or confidence == 0
+    def _ranked(self, logits_BSV: Tensor, lengths_B: Tensor) -> list[list[Hypothesis]]:
+        """The best hypotheses of each clip, no sentence twice: merged repeats can make two of them equal."""
+        if not self.num_hypotheses:
+            return [[] for _ in lengths_B]
+        options = self.decoding
+        search = PrefixSearch(
+            beam_width=max(options.beam_width, self.num_hypotheses),
+            cutoff_top_n=options.cutoff_top_n,
+            cutoff_prob=options.cutoff_prob,
+            fusion=self.fusion,
         )
+        rankings = decode_n_best(logits_BSV, lengths_B, num_hypotheses=self.num_hypotheses, search=search, merge_repeats=options.merge_repeats)
+        return [_distinct(ranking) for ranking in rankings]
+
+    def _recognition(self, clip: Clip, heads: Mapping[str, HeadAnswer], n_best: tuple[HeadAnswer, ...]) -> Recognition:
+        confidence = next(iter(heads.values())).confidence
+        low = confidence < self.decoding.low_confidence or confidence == 0
+        return Recognition(name=clip.name, num_frames=clip.num_frames, fps=clip.fps, heads=heads, low_confidence=low, n_best=n_best)
 
     def _answer(self, hypothesis: Hypothesis, times: _Times) -> HeadAnswer:
         words = self.vocabulary.decode(hypothesis.ids)
@@ -195,6 +218,13 @@ class _Times:
 def _times(clip: Clip, inputs: Inputs, num_steps: int) -> _Times:
     selected = inputs.evaluation_frames(clip.num_frames)
     return _Times(first_frame=int(selected[0]), frames_per_step=len(selected) / num_steps, fps=clip.fps)
+
+
+def _distinct(ranking: Sequence[Hypothesis]) -> list[Hypothesis]:
+    found: dict[tuple[int, ...], Hypothesis] = {}
+    for hypothesis in ranking:
+        found.setdefault(hypothesis.ids, hypothesis)
+    return list(found.values())
 
 
 def finite_clips(logits_BSV: Tensor, lengths_B: Tensor) -> Tensor:

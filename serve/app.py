@@ -6,7 +6,7 @@ serve deploy serve/config.yaml                           the same, as a configur
 # No `from __future__ import annotations`: Serve reads the type of the builder's argument.
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -48,6 +48,12 @@ class ServedModel:
     async def describe(self) -> Mapping[str, Any]:
         return self._worker.card
 
+    async def samples(self) -> Sequence[Mapping[str, Any]]:
+        return await asyncio.to_thread(self._worker.samples)
+
+    async def sample(self, number: int) -> bytes | None:
+        return await asyncio.to_thread(self._worker.sample, number)
+
 
 class Remote:
     """The model behind its handle, as the API's backend."""
@@ -62,6 +68,14 @@ class Remote:
     async def describe(self) -> Mapping[str, Any]:
         card: Mapping[str, Any] = await self._ask("describe")
         return card
+
+    async def samples(self) -> Sequence[Mapping[str, Any]]:
+        cards: Sequence[Mapping[str, Any]] = await self._ask("samples")
+        return cards
+
+    async def sample(self, number: int) -> bytes | None:
+        content: bytes | None = await self._ask("sample", number)
+        return content
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
         for _ in range(ATTEMPTS):

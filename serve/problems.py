@@ -19,6 +19,7 @@ RETRY_AFTER_S = 1
 CODES: Mapping[str, tuple[int, str]] = {
     "bad-request": (400, "The request is malformed"),
     "unauthorized": (401, "An API key is needed"),
+    "no-sample": (404, "The model has no such sample"),
     "not-found": (404, "There is nothing at this path"),
     "method-not-allowed": (405, "The path doesn't take this method"),
     "body-timeout": (408, "The body took too long to arrive"),

@@ -44,6 +44,15 @@ class Candidate(Strict):
     probability: float
 
 
+class Hypothesis(Strict):
+    """One of the likeliest sentences."""
+
+    sentence: str
+    glosses: list[Gloss]
+    score: float
+    confidence: float
+
+
 class HeadResult(Strict):
     """What one head recognised: sentence, glosses and score of signed sentences; label and candidates of an isolated sign."""
 
@@ -67,6 +76,10 @@ class Model(Strict):
     head: str = Field(description="the head that answers unless another is asked for")
     heads: list[str] = Field(description="all that can answer")
     num_classes: int
+    takes: list[str] = Field(description="what clips it reads: keypoints, video")
+    num_keypoints: list[int] = Field(description="numbers of points a frame may have; empty where it reads none")
+    max_frames: int | None = Field(description="longest clip that the network sees whole; of a longer one it sees the middle")
+    members: list[str] = Field(description="of an ensemble, those that vote; a request may choose among them")
     metrics: dict[str, Any] = Field(description="scores that were recorded in training")
 
 
@@ -80,6 +93,14 @@ class Timings(Strict):
     batch_size: int = Field(description="clips that went through the network together")
 
 
+class Points(Strict):
+    """The keypoints that were recognised, for drawing: little-endian float32 (frames, points, 3: x, y in pixels, confidence) in base64."""
+
+    shape: tuple[int, int, int]
+    frame_size: tuple[int, int]
+    data: str
+
+
 class Answer(HeadResult):
     """What was recognised in one clip: the members of `predict.py`'s JSON, the model, and each head where it was asked for."""
 
@@ -91,12 +112,32 @@ class Answer(HeadResult):
     model: Model
     timings: Timings
     heads: dict[str, HeadResult] | None = Field(None, description="what each head recognised, on request")
+    n_best: list[Hypothesis] | None = Field(None, description="the likeliest sentences by the prefix search, the best first, on request")
+    cleaned: str | None = Field(None, description="the sentence by the clean-up rules of the corpus, as it would be scored, on request")
+    members: list[str] | None = Field(None, description="members that voted, where the request chose them")
+    keypoints: Points | None = Field(None, description="on request")
 
 
 class Models(Strict):
     """The models of the service."""
 
     models: list[Model]
+
+
+class Sample(Strict):
+    """A clip that travels with the bundle, with its annotation where it has one."""
+
+    number: int = Field(description="its keypoint file is at /v1/samples/{number}")
+    name: str
+    num_frames: int
+    fps: float | None
+    reference: str | None = Field(description="the glosses, or the sign, that were signed")
+
+
+class Samples(Strict):
+    """The sample clips of the bundle."""
+
+    samples: list[Sample]
 
 
 class Health(Strict):
@@ -115,6 +156,10 @@ MODEL_EXAMPLE = {
     "head": "ensemble",
     "heads": ["ensemble", "fuse", "body", "left", "right"],
     "num_classes": 29,
+    "takes": ["keypoints"],
+    "num_keypoints": [133],
+    "max_frames": 400,
+    "members": [],
     "metrics": {"dev_wer": 10.2},
 }
 TIMINGS_EXAMPLE = {"read_ms": 1.1, "recognise_ms": 24.9, "network_ms": 21.3, "total_ms": 26.2, "batch_size": 1}
@@ -146,4 +191,5 @@ SIGN_EXAMPLE = {
     "model": {**MODEL_EXAMPLE, "task": "islr", "system": "dsta_slr", "heads": ["ensemble", "joint", "bone"], "metrics": {"dev_top1": 97.0}},
     "timings": TIMINGS_EXAMPLE,
 }
+SAMPLE_EXAMPLE = {"number": 0, "name": "test_0000", "num_frames": 51, "fps": 12.5, "reference": "ABEND WEST WARM VIEL"}
 KEYPOINTS_EXAMPLE = {"keypoints": [[[101.5, 52.0, 0.98], [99.0, 47.25, 0.97]], [[101.0, 52.5, 0.98], [99.5, 47.0, 0.96]]], "frame_size": [210, 260], "fps": 25}

@@ -29,6 +29,7 @@ class ServeSettings(BaseModel):
     max_frames: int = Field(5000, ge=1, description="of a clip: 200 s at 25 frames per second")
     max_points: int = Field(600, ge=1, description="of a frame; the largest known layout has 543")
     max_beam_width: int = Field(100, ge=1)
+    max_n_best: int = Field(20, ge=1)
     api_keys_file: Path | None = Field(None, description="file with one API key a line; without it nobody is asked for one")
 
     @property

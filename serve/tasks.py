@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,11 +11,16 @@ from models.inputs.clip import Clip
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What a request asks for. None: as the bundle has it. heads: to be told what each head recognised."""
+    """What a request asks for. None: as the bundle has it. heads: to be told what each head recognised; members: of an ensemble, those that vote;
+    n_best: hypotheses, or candidates of an isolated sign; cleaned: the sentence by the corpus's clean-up rules beside it.
+    """
 
     head: str | None = None
     beam_width: int | None = None
     heads: bool = False
+    members: tuple[str, ...] | None = None
+    n_best: int | None = None
+    cleaned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,4 +52,12 @@ class Backend(Protocol):
 
     async def describe(self) -> Mapping[str, Any]:
         """What the model is, as `schemas.Model`. Raises ProblemError where the model is away."""
+        ...
+
+    async def samples(self) -> Sequence[Mapping[str, Any]]:
+        """The sample clips of the bundle, as `schemas.Sample`. Raises ProblemError where the model is away."""
+        ...
+
+    async def sample(self, number: int) -> bytes | None:
+        """One of them as a keypoint file (`.npz`); None where there is no such. Raises ProblemError where the model is away."""
         ...

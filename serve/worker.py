@@ -5,21 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 
 from cluster.registry import local_folder
-from models.answer_records import head_records, outcome_record
+from models.answer_records import head_records, n_best_records, outcome_record
 from models.answering import Unanswered
 from models.bundle import Bundle
-from models.classification import Classifier
+from models.classification import Classification, Classifier
 from models.decoding.options import DecodingOptions
 from models.ensemble import Ensemble, load
 from models.inputs.clip import Clip
-from models.recognition import SentenceAnswerer
+from models.joint_recognition import JointRecogniser
+from models.metrics.cleanup import clean
+from models.recognition import Recognition, SentenceAnswerer
+from models.vocabulary import Vocabulary
+from serve.cards import model_card
+from serve.samples import sample_card, sample_file
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task
 
@@ -32,8 +36,10 @@ class ModelWorker:
     def __init__(self, settings: ServeSettings) -> None:
         bundle = load(local_folder(settings.bundle, tracking_uri=settings.tracking_uri, store=settings.store))
         self.card = model_card(bundle, settings.bundle)
+        self._bundle = bundle
         self._recogniser = bundle.recogniser(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        list(self._recogniser.attempt([_still_clip(bundle)]))  # the first answer compiles kernels: some 300 ms that nobody should wait for
+        # The first answer compiles kernels: seconds that nobody should wait for.
+        list(with_choice(self._recogniser, Choice(n_best=2)).attempt([_still_clip(bundle)]))
 
     def answer(self, tasks: Sequence[Task]) -> list[Reply]:
         """Replies in the order of the tasks; those with the same choice and of similar length go through the network together."""
@@ -47,12 +53,27 @@ class ModelWorker:
                 replies.update(zip(group, self._group([tasks[position].clip for position in group], choice), strict=True))
         return [replies[position] for position in range(len(tasks))]
 
+    def samples(self) -> list[dict[str, Any]]:
+        """What `/v1/samples` lists."""
+        return [sample_card(number, clip) for number, clip in enumerate(self._bundle.samples())]
+
+    def sample(self, number: int) -> bytes | None:
+        """A sample clip as a keypoint file; None where there is no such."""
+        clips = self._bundle.samples()
+        return sample_file(clips[number]) if number < len(clips) else None
+
     def _refused(self, choice: Choice) -> Reply | None:
-        answering = self._recogniser.answering
+        members = self.card["members"]
+        if choice.members is not None and (unknown := [name for name in choice.members if name not in members]):
+            there = f"there are {', '.join(members)}" if members else "it is one network; choose a head"
+            return self._problem("invalid-parameter", f"members {', '.join(unknown)}: no members of this model: {there}")
+        answering = with_choice(self._recogniser, Choice(members=choice.members)).answering
         if choice.head is not None and choice.head not in answering:
             return self._problem("unknown-head", f"head {choice.head!r}: no head of this model; there are {', '.join(answering)}")
         if choice.beam_width is not None and not isinstance(self._recogniser.options, DecodingOptions):
             return self._problem("invalid-parameter", f"beam_width {choice.beam_width}: this model recognises isolated signs, which need no search")
+        if choice.cleaned and not isinstance(self._bundle.classes, Vocabulary):
+            return self._problem("invalid-parameter", "cleaned: this model recognises isolated signs, and there are rules for sentences only")
         return None
 
     def _group(self, clips: Sequence[Clip], choice: Choice) -> list[Reply]:
@@ -66,9 +87,23 @@ class ModelWorker:
             if isinstance(outcome, Unanswered):
                 replies.append(self._problem("unusable-keypoints", outcome.reason))
             else:
-                extra = {"heads": head_records(outcome)} if choice.heads else {}
-                replies.append(Reply(record={**outcome_record(outcome), **extra}, model=self.card, network_ms=network_ms, batch_size=len(clips)))
+                record = {**outcome_record(outcome), **self._asked(outcome, choice)}
+                replies.append(Reply(record=record, model=self.card, network_ms=network_ms, batch_size=len(clips)))
         return replies
+
+    def _asked(self, outcome: Recognition | Classification, choice: Choice) -> dict[str, Any]:
+        """What the record has beyond predict's, by the choice."""
+        extra: dict[str, Any] = {"heads": head_records(outcome)} if choice.heads else {}
+        if choice.members is not None:
+            extra["members"] = list(choice.members)
+        if isinstance(outcome, Recognition):
+            if choice.n_best:
+                extra["n_best"] = n_best_records(outcome)
+            if choice.cleaned:
+                corpus, classes = self._bundle.corpus, self._bundle.classes
+                assert isinstance(classes, Vocabulary)
+                extra["cleaned"] = clean(" ".join(outcome.answer.words), corpus.cleanup, lower_cased=classes.lower_case)
+        return extra
 
     def _problem(self, code: str, detail: str) -> Reply:
         return Reply(code=code, detail=detail, model=self.card)
@@ -83,7 +118,13 @@ def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> Se
     """The same networks, answering as the request wants."""
     wanted = {"head": choice.head, "beam_width": choice.beam_width}
     options = recogniser.options.model_copy(update={key: value for key, value in wanted.items() if value is not None})
-    return replace(recogniser, decoding=options)  # type: ignore[arg-type]
+    changes: dict[str, Any] = {"decoding": options}
+    if choice.n_best is not None:
+        changes["num_candidates" if isinstance(recogniser, Classifier) else "num_hypotheses"] = choice.n_best
+    if choice.members is not None and isinstance(recogniser, Classifier | JointRecogniser):
+        changes["members"] = {name: recogniser.members[name] for name in choice.members}
+        changes["weights"] = {name: (recogniser.weights or {})[name] for name in choice.members}
+    return replace(recogniser, **changes)
 
 
 def similar_lengths(positions: Sequence[int], length: Callable[[int], int]) -> list[list[int]]:
@@ -95,19 +136,3 @@ def similar_lengths(positions: Sequence[int], length: Callable[[int], int]) -> l
         else:
             groups.append([position])
     return groups
-
-
-def model_card(bundle: Bundle | Ensemble, name: str) -> dict[str, Any]:
-    """What `schemas.Model` tells of a bundle. A folder's own name is told, and not where it lies."""
-    return {
-        "name": name if name.startswith(("models:/", "runs:/")) else PurePosixPath(name).name,
-        "task": bundle.task,
-        "system": bundle.system,
-        "corpus": bundle.corpus.name,
-        "checksum": bundle.checksum,
-        "signray": bundle.signray,
-        "head": bundle.decoding.head,
-        "heads": list(bundle.answering),
-        "num_classes": len(bundle.classes),
-        "metrics": dict(bundle.metrics),
-    }

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-# Containers give a process no namespaces of its own, a small /dev/shm and no GPU.
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
-TIMEOUT_MS = 30_000
+# Containers give a process no namespaces of its own, a small /dev/shm and no GPU. The camera shows a test picture and asks nobody.
+ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+TIMEOUT_MS = 60_000
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,7 @@ def browser() -> Iterator[Browser]:
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip(f"needs a browser, one of {', '.join(PROGRAMS)}: apt-get install chromium")
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser
@@ -29,7 +30,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page of its own: no cookies, no storage of other tests. Whatever a script on it throws and doesn't catch fails the test at its end."""
-    context = browser.new_context(viewport={"width": 1440, "height": 1000})
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, permissions=["camera"])
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     thrown: list[str] = []

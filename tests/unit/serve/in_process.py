@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,12 @@ class LocalBackend:
     async def describe(self) -> Mapping[str, Any]:
         return self.worker.card
 
+    async def samples(self) -> Sequence[Mapping[str, Any]]:
+        return self.worker.samples()
+
+    async def sample(self, number: int) -> bytes | None:
+        return self.worker.sample(number)
+
 
 class BrokenBackend:
     """A model with a bug."""
@@ -45,6 +51,12 @@ class BrokenBackend:
     async def describe(self) -> Mapping[str, Any]:
         await asyncio.sleep(60)
         raise AssertionError
+
+    async def samples(self) -> Sequence[Mapping[str, Any]]:
+        raise RuntimeError("secret path")
+
+    async def sample(self, number: int) -> bytes | None:
+        raise RuntimeError("secret path")
 
 
 def local_api(bundle: Path, **settings: Any) -> FastAPI:

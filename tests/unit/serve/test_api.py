@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from fastapi import FastAPI
 from models.bundle import Bundle
 from models.ensemble import save_ensemble
 from serve.api import build_api
-from serve.schemas import Answer, Models
+from serve.page import FOLDER
+from serve.schemas import Answer, Models, Samples
 from serve.settings import ServeSettings
 from tests.unit.models.test_media import COCO, save_pose
 from tests.unit.serve.in_process import BrokenBackend, LocalBackend, call, client_of, code_of, local_api, npz, recognise
@@ -108,6 +111,63 @@ def test_each_head_is_told_on_request(bundle: Bundle, api: FastAPI) -> None:
     assert list(answer["heads"]) == list(expected.heads) == list(bundle.answering)
     for name, head in expected.heads.items():
         assert answer["heads"][name]["sentence"].split() == list(head.words)
+
+
+def test_options_add_to_the_answer(api: FastAPI) -> None:
+    plain, clip = shown(recognise(api, npz(tiny_clip())).json()), tiny_clip()
+    answer = recognise(api, npz(clip), n_best=4, cleaned=True, keypoints=True).json()
+    Answer.model_validate(answer)
+    assert {name: answer[name] for name in plain} == plain
+    sentences = [entry["sentence"] for entry in answer["n_best"]]
+    assert 1 < len(sentences) == len(set(sentences)) <= 4
+    scores = [entry["score"] for entry in answer["n_best"]]
+    assert scores == sorted(scores, reverse=True)
+    assert answer["cleaned"] == plain["sentence"]  # the generated corpus has no rules
+    points = np.frombuffer(base64.b64decode(answer["keypoints"]["data"]), "<f4").reshape(answer["keypoints"]["shape"])
+    assert np.array_equal(points, clip.keypoints)
+    assert answer["keypoints"]["frame_size"] == list(clip.frame_size)
+    refused = recognise(api, npz(clip), members="left")
+    assert code_of(refused) == (422, "invalid-parameter")
+    assert "it is one network" in refused.json()["detail"]
+
+
+def test_members_of_an_ensemble_are_chosen(tmp_path: Path) -> None:
+    members = {name: save_tiny_bundle(tmp_path / name, tiny_network(seed, scale=30)) for seed, name in enumerate(("first", "second"))}
+    ensemble = save_ensemble(tmp_path / "both", members, {"first": 1.0, "second": 3.0}, metrics={}, provenance={})
+    app, body = local_api(ensemble.folder), npz(tiny_clip(num_frames=40))
+    alone = recognise(app, body, members="second").json()
+    assert (alone["head"], alone["members"]) == ("ensemble", ["second"])
+    assert alone["sentence"] == recognise(app, body, head="second").json()["sentence"] != recognise(app, body, head="first").json()["sentence"]
+    assert shown(recognise(app, body, members="first, second").json())["sentence"] == recognise(app, body).json()["sentence"]
+    assert code_of(recognise(app, body, members="third")) == (422, "invalid-parameter")
+    assert code_of(recognise(app, body, members="first", head="second")) == (422, "unknown-head")
+
+
+def test_samples_are_listed_and_recognised(tmp_path: Path) -> None:
+    clips = [tiny_clip("a/b", glosses=("HAUS", "REGEN")), tiny_clip("c", num_frames=40, fps=None)]
+    app = local_api(save_tiny_bundle(tmp_path / "bundle", samples=clips).folder)
+    listed = Samples.model_validate(call(app, "GET", "/v1/samples").json()).samples
+    assert [(entry.name, entry.num_frames, entry.reference) for entry in listed] == [("a/b", 24, "HAUS REGEN"), ("c", 40, None)]
+    for entry, clip in zip(listed, clips, strict=True):
+        file = call(app, "GET", f"/v1/samples/{entry.number}")
+        assert file.headers["content-type"] == "application/x-npz"
+        assert shown(recognise(app, file.content, name="x").json()) == {**shown(recognise(app, npz(clip, fps=clip.fps), name="x").json())}
+    assert code_of(call(app, "GET", "/v1/samples/2")) == (404, "no-sample")
+    assert code_of(call(app, "GET", "/v1/samples/x")) == (422, "invalid-parameter")
+
+
+def test_the_page_comes_from_here_and_loads_from_here_only(api: FastAPI) -> None:
+    page = call(api, "GET", "/")
+    assert page.headers["content-type"].startswith("text/html")
+    policy = page.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    for file in sorted(FOLDER.iterdir()):
+        content = call(api, "GET", f"/static/{file.name}")
+        assert content.status_code == 200
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", content.text), file
+    for name in ("nothing.js", "..%2Fapi.py", "%2e%2e%2fapi.py"):
+        assert code_of(call(api, "GET", f"/static/{name}"))[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -250,7 +310,8 @@ def test_what_answers_is_told_without_its_folder(bundle: Bundle, api: FastAPI) -
 
 def test_openapi_names_every_error_and_has_examples(api: FastAPI) -> None:
     document = call(api, "GET", "/openapi.json").json()
-    assert sorted(document["paths"]) == ["/v1/health/live", "/v1/health/ready", "/v1/models", "/v1/recognize"]
+    paths = ["/v1/health/live", "/v1/health/ready", "/v1/models", "/v1/recognize", "/v1/samples", "/v1/samples/{number}"]
+    assert sorted(document["paths"]) == paths
     operation = document["paths"]["/v1/recognize"]["post"]
     assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "500", "503"}
     assert set(operation["requestBody"]["content"]) >= {"application/json", "application/x-npz", "application/x-pose", "multipart/form-data"}

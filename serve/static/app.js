@@ -1,0 +1,136 @@
+// The page: where clips come from, what is said meanwhile, where the answer goes.
+
+import { Player } from "./player.js";
+import { markRow, showAnswer } from "./result.js";
+import { getBytes, getJson, Problem, recognise, useKey } from "./service.js";
+import { readPoints } from "./skeleton.js";
+import { Timeline } from "./timeline.js";
+import { setUpTheme } from "./theme.js";
+
+const element = (name) => document.getElementById(name);
+const TYPES = { npz: "application/x-npz", pose: "application/x-pose", json: "application/json" };
+const timeline = new Timeline();
+const player = new Player((seconds, share) => markRow(timeline.mark(seconds, share)));
+let running = null; // AbortController of the request in work
+let shown = null; // the answer, to lay it out again when the window changes
+
+async function start() {
+  setUpTheme(element("theme"));
+  wire();
+  await greet();
+}
+
+async function greet() {
+  try {
+    const [{ models }, { samples }] = await Promise.all([getJson("/v1/models"), getJson("/v1/samples")]);
+    const [model] = models;
+    const what = model.task === "islr" ? `${model.num_classes} isolated signs` : `${model.num_classes} glosses`;
+    element("model").textContent = `${model.system} · ${model.corpus} · ${what}`;
+    element("kinds").textContent = "Keypoints as .npz, .pose or .json.";
+    element("file").accept = ".npz,.pose,.json";
+    element("camera-note").textContent = "The camera is off: this model reads keypoints, and the service estimates none from pictures.";
+    listSamples(samples);
+    clearAlert();
+  } catch (problem) {
+    element("model").textContent = "no model";
+    tell(problem);
+  }
+}
+
+function listSamples(samples) {
+  const options = samples.map((sample) => new Option(`${sample.name}${sample.reference ? ` (${sample.reference})` : ""}`, sample.number));
+  element("sample").replaceChildren(...(options.length ? options : [new Option("this model carries none", "")]));
+  element("sample").disabled = element("try").disabled = !options.length;
+}
+
+function wire() {
+  element("file").addEventListener("change", (event) => take(event.target.files[0]));
+  const drop = element("drop");
+  for (const name of ["dragenter", "dragover"]) drop.addEventListener(name, (event) => (event.preventDefault(), drop.classList.add("over")));
+  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => (event.preventDefault(), take(event.dataTransfer.files[0])));
+  element("try").addEventListener("click", trySample);
+  element("key-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    useKey(element("key").value);
+    element("key-form").hidden = true;
+    greet();
+  });
+  window.addEventListener("resize", () => shown && layOut(shown));
+}
+
+async function trySample() {
+  const chosen = element("sample").selectedOptions[0];
+  await work(async (signal) => {
+    const content = await getBytes(`/v1/samples/${chosen.value}`);
+    return recognise(content, { name: chosen.text.split(" (")[0], type: TYPES.npz, onSent: say, signal });
+  });
+}
+
+async function take(file) {
+  if (!file) return;
+  const kind = file.name.split(".").pop().toLowerCase();
+  await work((signal) => {
+    if (!TYPES[kind]) throw new Problem({ code: "unsupported-media-type", title: "Not a file for this model", detail: `${file.name}: give keypoints as .npz, .pose or .json` });
+    return recognise(file, { name: file.name, type: TYPES[kind], onSent: say, signal });
+  });
+  element("file").value = ""; // the same file can be chosen again
+}
+
+// One request at a time: a new one gives up the one before.
+async function work(ask) {
+  running?.abort();
+  const mine = (running = new AbortController());
+  clearAlert();
+  say(0);
+  try {
+    const answer = await ask(mine.signal);
+    if (running !== mine) return;
+    show(answer);
+    element("status").textContent = `Done: ${answer.sentence ?? answer.label ?? ""}`;
+    element("result").focus({ preventScroll: true });
+  } catch (problem) {
+    if (running !== mine || problem.code === "cancelled") return;
+    element("status").textContent = "";
+    tell(problem);
+  } finally {
+    if (running === mine) {
+      running = null;
+      element("progress").hidden = true;
+    }
+  }
+}
+
+function say(share) {
+  const progress = element("progress");
+  progress.hidden = false;
+  if (share < 1) progress.value = share;
+  else progress.removeAttribute("value"); // how long the network takes isn't known
+  element("status").textContent = share < 1 ? "Sending the clip …" : "Recognising …";
+}
+
+function show(answer) {
+  shown = answer;
+  showAnswer(answer, (seconds) => player.seek(seconds));
+  const points = answer.keypoints && answer.keypoints.shape[1] ? readPoints(answer.keypoints) : null;
+  player.load({ points, fps: answer.fps, video: null, numFrames: answer.num_frames });
+  layOut(answer);
+}
+
+function layOut(answer) {
+  timeline.show(answer.glosses ?? [], player.duration, answer.fps ?? 25, (seconds) => player.seek(seconds));
+  player.seek(player.position);
+}
+
+function tell(problem) {
+  const { title, detail, code } = problem instanceof Problem ? problem : { title: "The page has a fault", detail: String(problem), code: "page" };
+  element("alert").textContent = `${title}: ${detail} (${code})`;
+  element("key-form").hidden = code !== "unauthorized";
+  if (!(problem instanceof Problem)) console.error(problem);
+}
+
+function clearAlert() {
+  element("alert").textContent = "";
+}
+
+start();

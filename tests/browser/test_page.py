@@ -1,0 +1,113 @@
+"""The page in a real browser: sample, upload, seek, error, colours, keyboard, phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.unit.serve.in_process import local_api, npz
+from tests.unit.serve.in_thread import listening
+from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("page")
+    samples = [tiny_clip(f"clip{number}", num_frames=40 + 20 * number, seed=number, glosses=("HAUS", "REGEN")) for number in range(2)]
+    bundle = save_tiny_bundle(folder / "bundle", tiny_network(scale=30), samples=samples)
+    with listening(local_api(bundle.folder)) as url:
+        yield url
+
+
+@pytest.fixture
+def opened(page: Page, service: str) -> Page:
+    page.goto(service)
+    expect(page.locator("#model")).to_contain_text("mska_slr")
+    return page
+
+
+def test_a_sample_is_recognised_played_and_sought(opened: Page) -> None:
+    opened.select_option("#sample", index=1)
+    opened.click("#try")
+    opened.wait_for_selector("#answer:not([hidden])")
+    sentence = opened.inner_text("#sentence")
+    buttons = opened.locator("#timeline button")
+    assert [buttons.nth(index).inner_text() for index in range(buttons.count())] == sentence.split()
+    assert opened.locator("#n-best tbody tr").count() >= 1
+    assert opened.locator("#members tbody tr").count() == 5
+    assert opened.evaluate(_PAINTED) > 100
+    last = buttons.nth(buttons.count() - 1)
+    last.click()
+    assert last.get_attribute("aria-current") == "true"
+    assert opened.locator("#glosses tr[aria-current=true]").count() == 1
+    assert int(opened.input_value("#seek")) > 0
+    opened.click("#play")
+    expect(opened.locator("#play")).to_have_text("Pause")
+    expect(opened.locator("#play")).to_have_text("Play")  # at its end
+    assert opened.input_value("#seek") == "1000"
+
+
+def test_a_file_is_uploaded_and_a_bad_one_named(opened: Page, tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_bytes(npz(tiny_clip(num_frames=60)))
+    (tmp_path / "bad.npz").write_bytes(b"PK")
+    (tmp_path / "text.txt").write_bytes(b"x")
+    opened.set_input_files("#file", tmp_path / "mine.npz")
+    opened.wait_for_selector("#answer:not([hidden])")
+    assert "mine.npz" in opened.text_content("#facts dd")  # type: ignore[operator]
+    for name, expected in (("bad.npz", "unreadable"), ("text.txt", "unsupported-media-type")):
+        opened.set_input_files("#file", tmp_path / name)
+        expect(opened.locator("#alert")).to_contain_text(f"({expected})")
+        assert name in opened.inner_text("#alert")
+    opened.click("#try")
+    expect(opened.locator("#alert")).to_be_empty()
+
+
+def test_keys_are_asked_for(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("open sesame\n", encoding="utf-8")
+    bundle = save_tiny_bundle(tmp_path / "bundle")
+    with listening(local_api(bundle.folder, api_keys_file=tmp_path / "keys")) as url:
+        page.goto(url)
+        page.wait_for_selector("#key-form:not([hidden])")
+        page.fill("#key", "open sesame")
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_contain_text("mska_slr")
+        expect(page.locator("#sample option")).to_have_text("this model carries none")
+        assert page.is_disabled("#try")
+
+
+def test_it_works_by_keyboard_in_the_dark_and_on_a_phone(opened: Page) -> None:
+    opened.set_viewport_size({"width": 360, "height": 740})
+    opened.emulate_media(color_scheme="dark")
+    dark = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+    opened.focus("#theme")
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.documentElement.dataset.theme") == "light"
+    assert opened.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+    opened.focus("#try")
+    opened.keyboard.press("Enter")
+    opened.wait_for_selector("#answer:not([hidden])")
+    assert opened.evaluate("document.activeElement.id") == "result"
+    opened.focus("#timeline button")
+    opened.keyboard.press("Enter")
+    assert opened.locator("#timeline button[aria-current=true]").count() == 1
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 360
+    unnamed = "[...document.querySelectorAll('button, input, select')].filter(each => !each.labels?.length && !each.ariaLabel && !each.textContent.trim())"
+    assert opened.evaluate(f"{unnamed}.length") == 0
+
+
+def test_a_service_that_is_gone_is_told(page: Page, tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "bundle", samples=[tiny_clip()])
+    with listening(local_api(bundle.folder)) as url:
+        page.goto(url)
+        page.wait_for_selector("#try:not([disabled])")
+    page.click("#try")
+    expect(page.locator("#alert")).to_contain_text("(away)")
+
+
+_PAINTED = """() => {
+  const canvas = document.getElementById('canvas');
+  return canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.filter((value, index) => index % 4 === 3 && value).length;
+}"""
