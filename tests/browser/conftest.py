@@ -14,9 +14,9 @@ ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--use-
 TIMEOUT_MS = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window, one for the whole session."""
+    """Chromium without a window, one for a module: Playwright's event loop occupies the thread, in which tests of other modules run theirs."""
     program = next((path for name in PROGRAMS if (path := shutil.which(name))), None)
     if program is None:
         pytest.skip(f"needs a browser, one of {', '.join(PROGRAMS)}: apt-get install chromium")
