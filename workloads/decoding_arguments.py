@@ -14,7 +14,7 @@ from typing import Any, get_args
 from models.bundle import Bundle
 from models.classification import Classifier
 from models.decoding.decode import Method
-from models.decoding.options import DecodingOptions
+from models.decoding.options import MAX_BEAM_WIDTH, DecodingOptions
 from models.decoding.shallow_fusion import ALPHA, BETA, HOT_WORD_BONUS, NO_SHALLOW_FUSION, ShallowFusion, read_fusion
 from models.ensemble import Ensemble
 from models.errors import BundleError, LanguageModelError
@@ -61,7 +61,7 @@ class ChosenDecoding:
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
     """Everything that `decoding_choice` reads."""
     parser.add_argument("--head", help="head that answers: ensemble, or one of the system's (default: the bundle's choice)")
-    parser.add_argument("--beam", type=positive, metavar="N", help="width of the beam search (default: the bundle's, 5 as published)")
+    parser.add_argument("--beam", type=_beam_width, metavar="N", help="width of the beam search (default: the bundle's, 5 as published)")
     parser.add_argument(
         "--decoder",
         choices=get_args(Method),
@@ -145,6 +145,13 @@ def _told(vocabulary: Vocabulary, choice: DecodingChoice) -> ShallowFusion:
     for entry in caught:
         print(f"warning: {entry.message}", file=sys.stderr)
     return fusion
+
+
+def _beam_width(text: str) -> int:
+    width = positive(text)
+    if width > MAX_BEAM_WIDTH:
+        raise argparse.ArgumentTypeError(f"{text} is above {MAX_BEAM_WIDTH:,}: some hundreds are as good as an exact search")
+    return width
 
 
 def finite(text: str) -> float:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_va
 from pydantic_core import ErrorDetails
 
 from models.batch import ENSEMBLE
+from models.decoding.options import MAX_BEAM_WIDTH
 from models.dsta_slr.fusion import published_weights
 from models.errors import RecipeError
 from models.inputs.inputs import Inputs
@@ -77,7 +78,7 @@ class ValidationOptions(Options):
 
     every_epochs: int = Field(1, gt=0)
     batch_size: int = Field(8, gt=0)
-    beam_width: int = Field(1, gt=0)
+    beam_width: int = Field(1, gt=0, le=MAX_BEAM_WIDTH)
     select_by: str = Field("", description="head whose dev score chooses the checkpoint; the ensemble, or the system's only head, where it isn't given")
     warmup_epochs: int = Field(10, ge=0, description="a WER of 100 %, empty answers or a top-1 of mere chance after these are reported as a fault")
 

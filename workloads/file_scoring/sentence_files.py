@@ -72,7 +72,10 @@ class _Reader:
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Number and text of every line that isn't blank."""
-        for number, line in enumerate(_content(self.path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        content = _content(self.path)
+        if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise CorpusError(f"{self.path}: is UTF-16, and UTF-8 is expected: iconv -f utf-16 -t utf-8 converts it")
+        for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -199,7 +202,7 @@ def _read_table(reader: _Reader) -> None:
     if not lines:
         return
     delimiter = "|" if "|" in lines[0][1] and "\t" not in lines[0][1] else "\t"
-    header = [cell.strip() for cell in lines[0][1].split(delimiter)]
+    header = _header(reader, lines[0][1], delimiter)
     names = [header.index(column) for column in NAME_FIELDS if column in header]
     if not names:
         _read_pairs(reader, lines, delimiter)
@@ -214,6 +217,19 @@ def _read_table(reader: _Reader) -> None:
             reader.problem("malformed", number, f"{len(cells)} columns where the header has {len(header)}, or no name: left out")
             continue
         reader.add(cells[names[0]], cells[values[0]], number, signer=cells[signers[0]] if signers and signers[0] < len(cells) else "")
+
+
+def _header(reader: _Reader, text: str, delimiter: str) -> list[str]:
+    """The columns' names. Raises CorpusError where commas separate them, or where one that is read is there twice."""
+    header = [cell.strip() for cell in text.split(delimiter)]
+    by_commas = [cell.strip() for cell in text.split(",")]
+    if len(header) == 1 and not set(by_commas).isdisjoint(NAME_FIELDS):
+        raise CorpusError(f"{reader.path}: its columns are separated by commas, and tabs are expected (or | in a .csv)")
+    if not set(header).isdisjoint(NAME_FIELDS):
+        twice = [column for column in (*NAME_FIELDS, *reader.fields) if header.count(column) > 1]
+        if twice:
+            raise CorpusError(f"{reader.path}: column {twice[0]} is there twice: which of them counts?")
+    return header
 
 
 def _read_pairs(reader: _Reader, lines: Sequence[tuple[int, str]], delimiter: str) -> None:

@@ -105,6 +105,8 @@ def test_isolated_signs_need_no_search(model_file: Path, tmp_path: Path) -> None
         (("--beta", "inf"), "inf is not finite"),
         (("--hot-word", "REGEN=much"), "'REGEN=much' is not GLOSS or GLOSS=BONUS"),
         (("--hot-word", "REGEN=nan"), "nan is not finite"),
+        (("--beam", "0"), "0 is not above zero"),
+        (("--beam", "1000000000000"), "1000000000000 is above 10,000"),
         (("--decoder", "best"), "invalid choice: 'best'"),
     ],
 )

@@ -118,9 +118,12 @@ def test_a_clip_that_could_not_be_answered_has_no_hypothesis(tmp_path: Path) -> 
         ("a.ctm", "c 1 s 0 9 A B\n", r"no sentence found by reading it as CTM; the first: .*:1: not a line of CTM"),
         ("a.tsv", "name\twords\nc\tA\n", "no column hypothesis or .*; there are name, words"),
         ("a.tsv.gz", "c\tA\n", "the gzip file is damaged"),
+        ("a.csv", "name,gloss\nc,A\n", "its columns are separated by commas, and tabs are expected"),
+        ("a.tsv", "name\tgloss\tgloss\nc\tA\tB\n", "column gloss is there twice"),
+        ("a.tsv", "name\tgloss\nc\tA\n".encode("utf-16"), "is UTF-16, and UTF-8 is expected: iconv"),
     ],
 )
-def test_files_of_which_nothing_can_be_read(name: str, text: str, message: str, tmp_path: Path) -> None:
+def test_files_of_which_nothing_can_be_read(name: str, text: str | bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=message):
         read(tmp_path / name, text)
     with pytest.raises(CorpusError, match="can't be read: No such file"):
