@@ -8,6 +8,7 @@ from models.version import VERSION
 from serve.about import add_service_endpoints
 from serve.context import Context
 from serve.guards import Guard
+from serve.live import add_live
 from serve.page import add_page
 from serve.problems import add_problem_handlers
 from serve.recognition import add_recognition
@@ -27,5 +28,6 @@ def build_api(backend: Backend, settings: ServeSettings) -> FastAPI:
     add_problem_handlers(app)
     add_recognition(app, context)
     add_service_endpoints(app, context)
+    add_live(app, context)
     add_page(app)
     return app

@@ -27,6 +27,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The kind of the body is not known"),
     "invalid-parameter": (422, "A parameter is wrong"),
     "unknown-head": (422, "The model has no such head"),
+    "not-live": (422, "The model can't answer live"),
     "unreadable": (422, "The keypoints can't be read"),
     "unusable-keypoints": (422, "The keypoints can't be recognised"),
     "internal": (500, "The service has a fault"),
@@ -53,13 +54,17 @@ class ProblemError(Exception):
         return CODES[self.code][0]
 
 
-def problem_response(problem: ProblemError) -> Response:
-    """The problem as its document; a 503 says when to come back."""
+def problem_document(problem: ProblemError) -> dict[str, Any]:
+    """The members of the problem's document."""
     status, title = CODES[problem.code]
     document = {"type": f"urn:signray:problem:{problem.code}", "title": title, "status": status, "code": problem.code, "detail": problem.detail}
-    headers = {**({"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}), **problem.headers}
-    content = json.dumps({**document, **problem.extra}, ensure_ascii=False)
-    return Response(content, status, headers=headers, media_type=MEDIA_TYPE)
+    return {**document, **problem.extra}
+
+
+def problem_response(problem: ProblemError) -> Response:
+    """The problem as its document; a 503 says when to come back."""
+    headers = {**({"Retry-After": str(RETRY_AFTER_S)} if problem.status == 503 else {}), **problem.headers}
+    return Response(json.dumps(problem_document(problem), ensure_ascii=False), problem.status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def internal_problem(error: BaseException) -> Response:

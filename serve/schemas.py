@@ -140,6 +140,18 @@ class Samples(Strict):
     samples: list[Sample]
 
 
+class LiveStart(KeypointFacts):
+    """The first message to `/v1/live`."""
+
+    num_points: PositiveInt = Field(description="of a frame")
+    frame_size: tuple[PositiveInt, PositiveInt]
+    fps: float = Field(gt=0, le=1000, allow_inf_nan=False)
+    head: str | None = Field(None, max_length=100)
+    beam_width: int | None = Field(None, ge=1, le=100)
+    members: tuple[str, ...] | None = None
+    api_key: str | None = Field(None, description="for browsers, which can't send headers with a socket")
+
+
 class Health(Strict):
     """That the service lives, or is ready."""
 

@@ -30,6 +30,12 @@ class ServeSettings(BaseModel):
     max_points: int = Field(600, ge=1, description="of a frame; the largest known layout has 543")
     max_beam_width: int = Field(100, ge=1)
     max_n_best: int = Field(20, ge=1)
+    live_sessions: int = Field(4, ge=1, description="sessions of /v1/live at a time")
+    live_pace_s: float = Field(0.5, gt=0, description="pause from the start of one recognition of a session to that of the next")
+    live_rounds: int = Field(3, ge=1, description="recognitions in a row that must agree on a gloss before it is stable")
+    live_depth_s: float = Field(1.0, ge=0, description="how far back a gloss must lie before it is stable")
+    live_idle_s: float = Field(30.0, gt=0, description="a session in which nothing comes for so long is ended")
+    max_live_frames: int = Field(45000, ge=1, description="of a session: half an hour at 25 frames per second")
     api_keys_file: Path | None = Field(None, description="file with one API key a line; without it nobody is asked for one")
 
     @property

@@ -1,5 +1,7 @@
 // The page: where clips come from, what is said meanwhile, where the answer goes.
 
+import { showLive, showPartial, startLive } from "./live_view.js";
+import { streamPoints } from "./live.js";
 import { Player } from "./player.js";
 import { markRow, showAnswer } from "./result.js";
 import { getBytes, getJson, Problem, recognise, useKey } from "./service.js";
@@ -13,6 +15,7 @@ const timeline = new Timeline();
 const player = new Player((seconds, share) => markRow(timeline.mark(seconds, share)));
 let running = null; // AbortController of the request in work
 let shown = null; // the answer, to lay it out again when the window changes
+let endLive = null; // ends the live session there is
 
 async function start() {
   setUpTheme(element("theme"));
@@ -50,6 +53,8 @@ function wire() {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => (event.preventDefault(), take(event.dataTransfer.files[0])));
   element("try").addEventListener("click", trySample);
+  element("stream").addEventListener("click", streamShown);
+  element("live-end").addEventListener("click", () => endLive?.());
   element("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
     useKey(element("key").value);
@@ -75,6 +80,29 @@ async function take(file) {
     return recognise(file, { name: file.name, type: TYPES[kind], onSent: say, signal });
   });
   element("file").value = ""; // the same file can be chosen again
+}
+
+// The clip that is shown once more, as if it were just being signed.
+function streamShown() {
+  const answer = shown;
+  const points = readPoints(answer.keypoints);
+  player.pause();
+  clearAlert();
+  startLive();
+  endLive = streamPoints(points, answer.fps ?? 25, {
+    ready: (message) => (element("status").textContent = `Live: a gloss is certain ${message.depth_s} s after it was signed, or a little later.`),
+    frame: showLive,
+    partial: showPartial,
+    final: (message) => finishLive(answer, message),
+    problem: (problem) => (finishLive(answer, null), tell(problem)),
+  });
+}
+
+function finishLive(answer, message) {
+  endLive = null;
+  if (!message) show(answer);
+  else show({ ...answer, sentence: message.sentence, glosses: message.stable, n_best: [], heads: {}, low_confidence: false });
+  element("status").textContent = message ? `Done, live: ${message.sentence}` : "";
 }
 
 // One request at a time: a new one gives up the one before.
@@ -114,6 +142,7 @@ function show(answer) {
   showAnswer(answer, (seconds) => player.seek(seconds));
   const points = answer.keypoints && answer.keypoints.shape[1] ? readPoints(answer.keypoints) : null;
   player.load({ points, fps: answer.fps, video: null, numFrames: answer.num_frames });
+  element("stream").hidden = !points || !answer.glosses;
   layOut(answer);
 }
 

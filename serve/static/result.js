@@ -7,7 +7,7 @@ export function make(tag, text, properties = {}) {
 }
 
 export function showAnswer(answer, seek) {
-  element("empty").hidden = true;
+  element("empty").hidden = element("live-view").hidden = true;
   element("answer").hidden = false;
   element("sentence").textContent = answer.sentence ?? answer.label ?? "";
   if (!element("sentence").textContent) element("sentence").textContent = "—";

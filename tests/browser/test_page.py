@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
     samples = [tiny_clip(f"clip{number}", num_frames=40 + 20 * number, seed=number, glosses=("HAUS", "REGEN")) for number in range(2)]
     bundle = save_tiny_bundle(folder / "bundle", tiny_network(scale=30), samples=samples)
-    with listening(local_api(bundle.folder)) as url:
+    with listening(local_api(bundle.folder, live_pace_s=0.1)) as url:
         yield url
 
 
@@ -63,6 +64,19 @@ def test_a_file_is_uploaded_and_a_bad_one_named(opened: Page, tmp_path: Path) ->
         assert name in opened.inner_text("#alert")
     opened.click("#try")
     expect(opened.locator("#alert")).to_be_empty()
+
+
+def test_a_clip_is_streamed_live(opened: Page) -> None:
+    opened.select_option("#sample", index=1)
+    opened.click("#try")
+    opened.click("#stream")
+    expect(opened.locator("#live-view")).to_be_visible()
+    expect(opened.locator("#live-sentence")).to_contain_text(re.compile(r"[A-Z]{2}"))  # partial answers while it is signed
+    expect(opened.locator("#status")).to_contain_text("Done, live: ")
+    assert opened.locator("#timeline button").count() == len(opened.inner_text("#sentence").split())
+    opened.click("#stream")
+    opened.click("#live-end")  # before its end, and before its first frames perhaps: both are answered
+    expect(opened.locator("#answer")).to_be_visible()
 
 
 def test_keys_are_asked_for(page: Page, tmp_path: Path) -> None:

@@ -112,6 +112,23 @@ def test_too_many_are_turned_away_by_the_service_itself(service: str) -> None:
     assert httpx.post(f"{service}/v1/recognize", content=body, headers=headers, timeout=60).status_code == 200
 
 
+def test_live_frames_go_through_the_proxy(service: str) -> None:
+    from websockets.sync.client import connect as open_socket
+
+    clip = tiny_clip(num_frames=48)
+    with open_socket(f"{service.replace('http', 'ws')}/v1/live") as socket:
+        socket.send(json.dumps({"num_points": 133, "frame_size": [200, 100], "fps": 25}))
+        assert json.loads(socket.recv())["type"] == "ready"
+        socket.send(clip.keypoints[:24].tobytes())
+        assert json.loads(socket.recv(timeout=60))["type"] == "partial"
+        socket.send(clip.keypoints[24:].tobytes())
+        socket.send('{"type": "end"}')
+        while (message := json.loads(socket.recv(timeout=60)))["type"] != "final":
+            pass
+    assert (message["num_frames"], message["tentative"]) == (48, [])
+    assert httpx.get(service, timeout=30).text.startswith("<!doctype html>")
+
+
 def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:
     assert httpx.get(f"{service}/v1/health/ready").json() == {"status": "ready"}
     missing = httpx.get(f"{service}/nothing")
