@@ -34,20 +34,30 @@ def run(case: Case, report: Report) -> None:
 
 def build(case: Case) -> Mska:
     """The network of the case's configuration with the formula's weights, loaded as a published checkpoint is."""
+    network = make_network(case)
+    published.load(network, state(case, network))
+    return network
+
+
+def state(case: Case, network: Mska) -> dict[str, Tensor]:
+    """The published state dict that the case describes."""
+    tables = published.tables(network)
+    return published_state(case, constant=lambda name, shape: tables[name].reshape(shape))
+
+
+def make_network(case: Case) -> Mska:
+    """The network of the case's configuration."""
     config = case.config
     head = config["heads"]["fuse"]
     options = MskaOptions(
         blocks=tuple(BlockShape(*row) for row in config["net"]),
         num_subsets=config["num_subset"],
         max_frames=config["num_frame"],
-        attention_dropout=config["attention_dropout"],
+        attention_dropout=config.get("attention_dropout", 0.1),
         head=HeadOptions(hidden_size=head["hidden_size"], ff_size=head["ff_size"], ff_kernels=tuple(head["ff_kernelsize"]), position=head["pe"]),
         **{stream: tuple(config[stream]) for stream in ("left", "right", "face", "body")},
     )
-    network = Mska(options, config["num_classes"])
-    tables = published.tables(network)
-    published.load(network, published_state(case, constant=lambda name, shape: tables[name].reshape(shape)))
-    return network
+    return Mska(options, config["num_classes"])
 
 
 def make_inputs(case: Case) -> dict[str, Tensor]:
