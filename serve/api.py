@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from models.version import VERSION
 from serve.about import add_service_endpoints
 from serve.context import Context
 from serve.guards import Guard
+from serve.jobs import add_jobs
 from serve.live import add_live
+from serve.metrics import Measured, add_metrics
 from serve.page import add_page
 from serve.problems import add_problem_handlers
 from serve.recognition import add_recognition
@@ -25,9 +27,12 @@ def build_api(backend: Backend, settings: ServeSettings) -> FastAPI:
     context = Context(backend=backend, settings=settings)
     app.state.gate, app.state.backend = context.gate, backend
     app.add_middleware(Guard)
+    app.add_middleware(Measured, metrics=context.metrics)
     add_problem_handlers(app)
     add_recognition(app, context)
     add_service_endpoints(app, context)
     add_live(app, context)
+    add_jobs(app, context)
+    add_metrics(app, context.metrics, [Depends(context.admit)])
     add_page(app)
     return app

@@ -75,7 +75,12 @@ def read_clip(content_type: str, body: bytes, facts: Facts, settings: ServeSetti
     size = facts.frame_size or (found.width or 0, found.height or 0)
     if not (size[0] > 0 and size[1] > 0):
         raise ProblemError("unusable-keypoints", f"frame size unknown: {name} doesn't say it; add frame_size to the file, or give frame_size=WIDTHxHEIGHT")
-    return Clip(name=name, keypoints=found.keypoints, frame_size=size, fps=facts.fps or found.fps)
+    fps = facts.fps or found.fps
+    if fps and found.keypoints.shape[0] / fps > settings.max_seconds:
+        raise ProblemError(
+            "too-large", f"{found.keypoints.shape[0] / fps:.0f} s: the service takes clips of up to {settings.max_seconds:g} s; send a longer one to /v1/jobs"
+        )
+    return Clip(name=name, keypoints=found.keypoints, frame_size=size, fps=fps)
 
 
 def _kind(name: str, body: bytes) -> str:
@@ -124,6 +129,6 @@ def _array(rows: object, name: str) -> np.ndarray:
 def _check_limits(keypoints: np.ndarray, settings: ServeSettings) -> None:
     num_frames, num_points, _ = keypoints.shape
     if num_frames > settings.max_frames:
-        raise ProblemError("too-large", f"{num_frames} frames: the service takes clips of up to {settings.max_frames}")
+        raise ProblemError("too-large", f"{num_frames} frames: the service takes clips of up to {settings.max_frames}; send a longer one to /v1/jobs")
     if num_points > settings.max_points:
         raise ProblemError("too-large", f"{num_points} points a frame: the service takes up to {settings.max_points}")

@@ -88,16 +88,24 @@ class ApiKeys:
             raise ValueError(f"{file}: holds no API key; write one a line, or leave the file out")
         return cls(keys)
 
+    def caller(self, headers: Headers) -> str | None:
+        """Digest of the key that the headers carry, for counting; None where no keys are asked for."""
+        return _given(headers).hex() if self._digests else None
+
     def check(self, headers: Headers) -> None:
         """Raises the problem `unauthorized` unless `Authorization: Bearer KEY` or `X-API-Key: KEY` names one of the keys."""
         if not self._digests:
             return
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        given = _digest(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
+        given = _given(headers)
         # All of them are compared, each in constant time: how long it takes tells nothing of the keys.
         matches = [hmac.compare_digest(given, digest) for digest in self._digests]
         if not any(matches):
             raise ProblemError("unauthorized", "send a key as `Authorization: Bearer KEY`", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _given(headers: Headers) -> bytes:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return _digest(token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
 
 
 def _digest(key: str) -> bytes:

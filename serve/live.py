@@ -25,6 +25,7 @@ POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and its registry
 def add_live(app: FastAPI, context: Context) -> None:
     """The endpoint; sessions beyond `live_sessions` are turned away."""
     sessions = Gate(context.settings.live_sessions)
+    context.metrics.live_sessions.set_function(lambda: sessions.inside)
 
     @app.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
@@ -83,7 +84,9 @@ async def _start(socket: WebSocket, context: Context) -> LiveStart:
     except ValidationError as error:
         raise invalid_parameters(error.errors()) from None
     given = {"x-api-key": start.api_key} if start.api_key is not None else {}
-    context.keys.check(Headers({**dict(socket.headers), **given}))
+    headers = Headers({**dict(socket.headers), **given})
+    context.keys.check(headers)
+    context.rates.take(context.keys.caller(headers) or (socket.client.host if socket.client else ""))
     return start
 
 

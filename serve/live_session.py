@@ -83,7 +83,7 @@ class LiveSession:
         clip = Clip(name="live", keypoints=np.stack(self._frames), frame_size=self._opening.frame_size, fps=self._opening.fps)
         try:
             async with self._context.gate.enter():
-                reply = await in_time(lambda: self._context.backend.recognise(Task(clip=clip, choice=self._opening.choice)), self._context.settings.timeout_s)
+                reply = await in_time(lambda: self._context.recognise(Task(clip=clip, choice=self._opening.choice)), self._context.settings.timeout_s)
         except ProblemError as problem:
             if problem.code == "overloaded" and kind == "partial":  # the next round may find room
                 return

@@ -21,7 +21,7 @@ from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task
 
 READ_ERRORS = ("bad-request", "unauthorized", "body-timeout", "too-large", "unsupported-media-type", "unreadable", "unusable-keypoints", "invalid-parameter")
-MODEL_ERRORS = ("unknown-head", "internal", "overloaded", "not-ready", "timeout")
+MODEL_ERRORS = ("rate-limited", "unknown-head", "internal", "overloaded", "not-ready", "timeout")
 SHORT_BYTES = 1 << 18
 _BINARY = {"type": "string", "format": "binary"}
 
@@ -43,7 +43,7 @@ def add_recognition(app: FastAPI, context: Context) -> None:
         "/v1/recognize",
         tags=["recognition"],
         summary="Recognise the signs of a clip",
-        dependencies=[Depends(context.admit)],
+        dependencies=[Depends(context.admit_work)],
         responses={
             200: {"model": Answer, "content": {"application/json": {"examples": {"sentence": {"value": SENTENCE_EXAMPLE}, "sign": {"value": SIGN_EXAMPLE}}}}},
             **problem_responses(*READ_ERRORS, *MODEL_ERRORS),
@@ -56,7 +56,7 @@ def add_recognition(app: FastAPI, context: Context) -> None:
         async with context.gate.enter():
             clip = await received_clip(request, asked.facts, context.settings)
             read = time.perf_counter()
-            reply = await in_time(lambda: context.backend.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
+            reply = await in_time(lambda: context.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
         extra = {"keypoints": points_record(clip)} if asked.keypoints else {}
         return JSONResponse({**answer_of(reply, start=start, read=read), **extra})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -114,6 +114,7 @@ class Answer(HeadResult):
     heads: dict[str, HeadResult] | None = Field(None, description="what each head recognised, on request")
     n_best: list[Hypothesis] | None = Field(None, description="the likeliest sentences by the prefix search, the best first, on request")
     cleaned: str | None = Field(None, description="the sentence by the clean-up rules of the corpus, as it would be scored, on request")
+    windows: int | None = Field(None, description="of a job: in how many windows the clip was recognised")
     members: list[str] | None = Field(None, description="members that voted, where the request chose them")
     keypoints: Points | None = Field(None, description="on request")
 
@@ -138,6 +139,17 @@ class Samples(Strict):
     """The sample clips of the bundle."""
 
     samples: list[Sample]
+
+
+class JobState(Strict):
+    """A job: queued, running, done, failed or cancelled; progress in [0, 1]; then its answer, or a problem document."""
+
+    id: str
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float
+    num_frames: int
+    answer: Answer | None
+    problem: dict[str, Any] | None
 
 
 class LiveStart(KeypointFacts):
@@ -204,4 +216,5 @@ SIGN_EXAMPLE = {
     "timings": TIMINGS_EXAMPLE,
 }
 SAMPLE_EXAMPLE = {"number": 0, "name": "test_0000", "num_frames": 51, "fps": 12.5, "reference": "ABEND WEST WARM VIEL"}
+JOB_EXAMPLE = {"id": "b1Jd8Zk0Qm5cTnXw2yVh3A", "status": "running", "progress": 0.25, "num_frames": 8000, "answer": None, "problem": None}
 KEYPOINTS_EXAMPLE = {"keypoints": [[[101.5, 52.0, 0.98], [99.0, 47.25, 0.97]], [[101.0, 52.5, 0.98], [99.5, 47.0, 0.96]]], "frame_size": [210, 260], "fps": 25}

@@ -27,9 +27,16 @@ class ServeSettings(BaseModel):
     body_timeout_s: float = Field(20.0, gt=0, description="a body that takes longer to arrive is answered 408")
     max_body_bytes: int = Field(16 * MIB, ge=1)
     max_frames: int = Field(5000, ge=1, description="of a clip: 200 s at 25 frames per second")
+    max_seconds: float = Field(300.0, gt=0, description="of a clip, where its frames per second are known")
     max_points: int = Field(600, ge=1, description="of a frame; the largest known layout has 543")
     max_beam_width: int = Field(100, ge=1)
     max_n_best: int = Field(20, ge=1)
+    requests_per_minute: float | None = Field(None, gt=0, description="recognitions and jobs of one key, or without keys of one address (default: any number)")
+    request_burst: int = Field(10, ge=1, description="of them at once")
+    max_jobs: int = Field(8, ge=1, description="jobs that wait or run; the next one is answered 503")
+    job_keep_s: float = Field(600.0, gt=0, description="how long a finished job can be asked for")
+    max_job_frames: int = Field(30_000, ge=1, description="of a job's clip: 20 minutes at 25 frames per second")
+    max_job_body_bytes: int = Field(64 * MIB, ge=1)
     live_sessions: int = Field(4, ge=1, description="sessions of /v1/live at a time")
     live_pace_s: float = Field(0.5, gt=0, description="pause from the start of one recognition of a session to that of the next")
     live_rounds: int = Field(3, ge=1, description="recognitions in a row that must agree on a gloss before it is stable")
@@ -37,6 +44,11 @@ class ServeSettings(BaseModel):
     live_idle_s: float = Field(30.0, gt=0, description="a session in which nothing comes for so long is ended")
     max_live_frames: int = Field(45000, ge=1, description="of a session: half an hour at 25 frames per second")
     api_keys_file: Path | None = Field(None, description="file with one API key a line; without it nobody is asked for one")
+
+    def for_jobs(self) -> "ServeSettings":
+        """The same with the limits of jobs."""
+        longer = {"max_frames": self.max_job_frames, "max_body_bytes": self.max_job_body_bytes, "max_seconds": float("inf")}
+        return self.model_copy(update={**longer, "body_timeout_s": 6 * self.body_timeout_s})
 
     @property
     def max_array_bytes(self) -> int:

@@ -4,7 +4,7 @@ import { showLive, showPartial, startLive } from "./live_view.js";
 import { streamPoints } from "./live.js";
 import { Player } from "./player.js";
 import { markRow, showAnswer } from "./result.js";
-import { getBytes, getJson, Problem, recognise, useKey } from "./service.js";
+import { getBytes, getJson, Problem, recognise, recogniseLong, useKey } from "./service.js";
 import { readPoints } from "./skeleton.js";
 import { Timeline } from "./timeline.js";
 import { setUpTheme } from "./theme.js";
@@ -77,9 +77,24 @@ async function take(file) {
   const kind = file.name.split(".").pop().toLowerCase();
   await work((signal) => {
     if (!TYPES[kind]) throw new Problem({ code: "unsupported-media-type", title: "Not a file for this model", detail: `${file.name}: give keypoints as .npz, .pose or .json` });
-    return recognise(file, { name: file.name, type: TYPES[kind], onSent: say, signal });
+    return recogniseAny(file, { name: file.name, type: TYPES[kind], signal });
   });
   element("file").value = ""; // the same file can be chosen again
+}
+
+async function recogniseAny(content, request) {
+  try {
+    return await recognise(content, { ...request, onSent: say });
+  } catch (problem) {
+    if (problem.code !== "too-large") throw problem;
+    return recogniseLong(content, { ...request, onProgress: sayProgress });
+  }
+}
+
+function sayProgress(share) {
+  element("progress").hidden = false;
+  element("progress").value = share;
+  element("status").textContent = `A long clip: recognising it piece by piece, ${Math.round(100 * share)} % done …`;
 }
 
 // The clip that is shown once more, as if it were just being signed.

@@ -25,10 +25,17 @@ export async function getBytes(path) {
   return (await get(path)).blob();
 }
 
-async function get(path) {
+const get = (path) => answered("GET", path);
+
+async function send(method, path, options) {
+  const response = await answered(method, path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+async function answered(method, path, { body, headers = {} } = {}) {
   let response;
   try {
-    response = await fetch(path, { headers: keyHeader() });
+    response = await fetch(path, { method, body, headers: { ...headers, ...keyHeader() } });
   } catch {
     throw new Problem({ detail: "It is stopped, or the network is away. Try again in a moment." });
   }
@@ -36,9 +43,26 @@ async function get(path) {
   return response;
 }
 
+const POLL_MS = 500;
+const WHAT = { heads: "true", keypoints: "true", n_best: "5" }; // what the page shows
+
+// A clip that is too long to be answered at once. onProgress: called with the share that is done.
+export async function recogniseLong(content, { name, type, onProgress, signal }) {
+  const submitted = await send("POST", `/v1/jobs?${new URLSearchParams({ name, ...WHAT })}`, { body: content, headers: { "Content-Type": type } });
+  const path = `/v1/jobs/${submitted.id}`;
+  signal.addEventListener("abort", () => send("DELETE", path).catch(() => {}));
+  for (let state = submitted; ; state = await send("GET", path)) {
+    if (state.status === "done") return state.answer;
+    if (state.status === "failed") throw new Problem(state.problem);
+    if (signal.aborted || state.status === "cancelled") throw new Problem({ code: "cancelled", title: "Cancelled", detail: "The job was given up." });
+    onProgress(state.progress);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
 // onSent: called with the share of the body that has been sent. signal: aborts it.
-export function recognise(content, { name, type, onSent, signal, query = {} }) {
-  const parameters = new URLSearchParams({ name, heads: "true", keypoints: "true", n_best: "5", ...query });
+export function recognise(content, { name, type, onSent, signal }) {
+  const parameters = new URLSearchParams({ name, ...WHAT });
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch doesn't tell how much it has sent
     request.open("POST", `/v1/recognize?${parameters}`);

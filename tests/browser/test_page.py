@@ -19,7 +19,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
     samples = [tiny_clip(f"clip{number}", num_frames=40 + 20 * number, seed=number, glosses=("HAUS", "REGEN")) for number in range(2)]
     bundle = save_tiny_bundle(folder / "bundle", tiny_network(scale=30), samples=samples)
-    with listening(local_api(bundle.folder, live_pace_s=0.1)) as url:
+    with listening(local_api(bundle.folder, live_pace_s=0.1, max_frames=1000)) as url:
         yield url
 
 
@@ -64,6 +64,12 @@ def test_a_file_is_uploaded_and_a_bad_one_named(opened: Page, tmp_path: Path) ->
         assert name in opened.inner_text("#alert")
     opened.click("#try")
     expect(opened.locator("#alert")).to_be_empty()
+
+
+def test_a_long_clip_becomes_a_job(opened: Page, tmp_path: Path) -> None:
+    (tmp_path / "long.npz").write_bytes(npz(tiny_clip(num_frames=1200)))
+    opened.set_input_files("#file", tmp_path / "long.npz")
+    expect(opened.locator("#facts dd").first).to_contain_text("long.npz, 1200 frames")
 
 
 def test_a_clip_is_streamed_live(opened: Page) -> None:

@@ -310,10 +310,11 @@ def test_what_answers_is_told_without_its_folder(bundle: Bundle, api: FastAPI) -
 
 def test_openapi_names_every_error_and_has_examples(api: FastAPI) -> None:
     document = call(api, "GET", "/openapi.json").json()
-    paths = ["/v1/health/live", "/v1/health/ready", "/v1/models", "/v1/recognize", "/v1/samples", "/v1/samples/{number}"]
+    paths = ["/metrics", "/v1/health/live", "/v1/health/ready", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events"]
+    paths += ["/v1/models", "/v1/recognize", "/v1/samples", "/v1/samples/{number}"]
     assert sorted(document["paths"]) == paths
     operation = document["paths"]["/v1/recognize"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "500", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503"}
     assert set(operation["requestBody"]["content"]) >= {"application/json", "application/x-npz", "application/x-pose", "multipart/form-data"}
     for status, response in operation["responses"].items():
         (content,) = response["content"].values()
