@@ -10,6 +10,7 @@
     ├── CheckpointError    a checkpoint that is corrupted or belongs to another network
     ├── BundleError        a bundle that is incomplete, of a newer version or of another kind
     ├── PoseModelError     a pose model or person detector that is missing or of another kind
+    ├── LayerError         a layer of a network that isn't there, or can't be explained
     ├── ParityError        a parity case that is malformed
     └── TrainingError      a training that can't go on: non-finite loss, labels longer than clips, ...
 
@@ -56,6 +57,10 @@ class BundleError(SignrayError):
 
 class PoseModelError(SignrayError):
     """A pose model or person detector that is missing or of another kind."""
+
+
+class LayerError(SignrayError):
+    """A layer of a network that isn't there, or can't be explained."""
 
 
 class ParityError(SignrayError):

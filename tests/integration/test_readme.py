@@ -19,7 +19,7 @@ from tests.integration.head_node import HeadNode
 from tests.parity import run as parity
 from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
-from workloads import demo, demo_isolated, evaluate, predict, preprocess, train
+from workloads import demo, demo_isolated, evaluate, explain, predict, preprocess, train
 from workloads.recipe import load_recipe
 
 TOY = ("train.epochs=1", "train.num_workers=0", "train.batch_size=2", "network.blocks=[[4,4,1,7,2],[4,4,1,3,2]]", "network.head={hidden_size: 16, ff_size: 16}")
@@ -107,6 +107,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
         "workloads/train.py": train_toy,
         "workloads/evaluate.py": lambda arguments: evaluate.main(arguments if arguments[0] == "score" else [*arguments, "--in-process"]),
         "workloads/predict.py": predict.main,
+        "workloads/explain.py": lambda arguments: explain.main([*arguments, "--no-film", "--gloss", "GEHEN"]),  # the toy recognises nothing
         "tests/parity/run.py": lambda _: parity.main([str(REPOSITORY_ROOT / "tests/parity/cases/mska_collate.json"), "--quiet"]),
     }
     run = 0
