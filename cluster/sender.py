@@ -18,7 +18,8 @@ EMBEDDED_FILE = "mlflow.db"  # of the embedded registry, in the folder of the ru
 SPOOL_TAG = "spool.id"
 # MLflow's limits for one call of `log_batch`.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
-_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"}
+MOST_FAILURES = 3  # of one record while the server answers: then it is set aside, so that those after it are sent
 _NOISY_LOGGERS = ("alembic", "mlflow", "urllib3.connectionpool")
 
 
@@ -58,18 +59,45 @@ class Sender:
 
     def _one(self, record: Record) -> None:
         step = self._steps.get(record.kind)
+        taken = False
         if step is None:
-            self.spool.refuse({"kind": record.kind, **record.content}, "unknown kind of record")
+            self.spool.refuse(record.kind, record.content, "unknown kind of record")
         elif record.kind == "create":
             step(record)  # without a run everything after it would be refused, too
         else:
-            _unless_refused(lambda: step(record), lambda reason: self.spool.refuse({"kind": record.kind, **record.content}, reason))
+            taken = self._unless_stuck(lambda: step(record), lambda reason: self.spool.refuse(record.kind, record.content, reason))
         self._advance(record.end)
-        if record.kind in ("artifact", "register"):
+        if taken and record.kind in ("artifact", "register"):
             self.spool.drop(record.content["file"])
+
+    def _unless_stuck(self, action: Callable[[], object], refused: Callable[[str], object]) -> bool:
+        """Run an action; returns whether the server took it. `refused` gets the reason where it was declined, or has failed too often.
+
+        Any other error passes: the server is away, or the next attempt may do.
+        """
+        try:
+            return _unless_refused(action, refused)
+        except Exception as error:
+            if not self._answers():
+                raise
+            self.state.failures += 1
+            self.spool.save_state(self.state)
+            if self.state.failures < MOST_FAILURES:
+                raise
+            refused(f"{type(error).__name__}: {error}")
+            return False
+
+    def _answers(self) -> bool:
+        """Whether the server is there at all."""
+        try:
+            self._client.search_experiments(max_results=1)
+        except Exception:
+            return False
+        return True
 
     def _advance(self, offset: int) -> None:
         self.state.offset = offset
+        self.state.failures = 0
         self.spool.save_state(self.state)
 
     def _create(self, record: Record) -> None:
@@ -90,14 +118,15 @@ class Sender:
             Metric(name, value, record.content["time"], record.content["step"]) for record in records for name, value in record.content["values"].items()
         ]
         for batch in _batches(metrics, METRICS_PER_BATCH):
-            _unless_refused(lambda batch=batch: self._client.log_batch(self.state.run_id, metrics=batch), lambda _, batch=batch: self._metrics_singly(batch))  # type: ignore[misc]
+            self._unless_stuck(lambda batch=batch: self._client.log_batch(self.state.run_id, metrics=batch), lambda _, batch=batch: self._metrics_singly(batch))  # type: ignore[misc]
         self._advance(records[-1].end)
 
     def _metrics_singly(self, metrics: list[Any]) -> None:
         for metric in metrics:
-            _unless_refused(
+            content = {"values": {metric.key: metric.value}, "step": metric.step, "time": metric.timestamp}
+            self._unless_stuck(
                 lambda metric=metric: self._client.log_batch(self.state.run_id, metrics=[metric]),  # type: ignore[misc]
-                lambda reason, metric=metric: self.spool.refuse({"kind": "metric", **dict(metric)}, reason),  # type: ignore[misc]
+                lambda reason, content=content: self.spool.refuse("metrics", content, reason),  # type: ignore[misc]
             )
 
     def _params(self, record: Record) -> None:
@@ -192,8 +221,8 @@ def _artifacts_beside(tracking_uri: str) -> str | None:
     return (Path(tracking_uri.removeprefix("sqlite:///")).resolve().parent / "artifacts").as_uri()
 
 
-def _unless_refused(action: Callable[[], object], refused: Callable[[str], object]) -> None:
-    """Run an action; call `refused` with the reason when the server understood and declined it. Other errors pass: it is away."""
+def _unless_refused(action: Callable[[], object], refused: Callable[[str], object]) -> bool:
+    """Run an action; call `refused` with the reason, and return False, when the server understood and declined it. Other errors pass."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -204,6 +233,9 @@ def _unless_refused(action: Callable[[], object], refused: Callable[[str], objec
         refused(str(error))
     except FileNotFoundError as error:
         refused(f"{error.filename}: no such file")
+    else:
+        return True
+    return False
 
 
 def _runs_of_kind(records: Iterable[Record]) -> Iterator[tuple[str, list[Record]]]:

@@ -3,7 +3,7 @@
 RUN_DIR/tracking/records.jsonl   what was logged, in order; only appended to, by any process of the run
                  files/          artifacts that wait to be sent (hard links: no second copy on the same disk)
                  state.json      how far it was sent, the run's id, registered versions; written by the sender alone
-                 refused.jsonl   what the server answered but didn't accept, with its reason
+                 refused.jsonl   records that the server answered but didn't accept, each with its reason; their artifacts stay in files/
 """
 
 import fcntl
@@ -32,11 +32,15 @@ class Record:
 
 @dataclass(kw_only=True)
 class SendState:
-    """How far a spool was sent: byte offset, the run's id on the server (None: not created yet), versions by record offset."""
+    """How far a spool was sent: byte offset, the run's id on the server (None: not created yet), versions by record offset.
+
+    failures: how often the record at the offset failed although the server answered other requests.
+    """
 
     offset: int = 0
     run_id: str | None = None
     versions: dict[str, int] = field(default_factory=dict)
+    failures: int = 0
 
 
 class Spool:
@@ -47,6 +51,7 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self.records_file = folder / "records.jsonl"
         self.state_file = folder / "state.json"
+        self.refused_file = folder / "refused.jsonl"
 
     def append(self, kind: str, content: Json) -> None:
         """Write one record. Raises OSError (disk full)."""
@@ -108,10 +113,24 @@ class Spool:
         temporary.write_text(json.dumps(vars(state)))
         os.replace(temporary, self.state_file)
 
-    def refuse(self, content: Json, reason: str) -> None:
-        """Keep what the server doesn't accept, with its reason."""
-        with (self.folder / "refused.jsonl").open("a") as file:
-            file.write(json.dumps({**content, "reason": reason}) + "\n")
+    def refuse(self, kind: str, content: Json, reason: str) -> None:
+        """Set aside a record that the server doesn't accept, with its reason."""
+        with self.refused_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **content, "reason": reason}, ensure_ascii=False) + "\n")
+
+    def refused(self) -> list[Json]:
+        """The records that were set aside, in order."""
+        if not self.refused_file.exists():
+            return []
+        return [json.loads(line) for line in self.refused_file.read_text(encoding="utf-8").splitlines()]
+
+    def take_back(self) -> int:
+        """Append the records that were set aside once more, to be sent again; returns how many. Hold `sending` meanwhile."""
+        records = self.refused()
+        for record in records:
+            self.append(record["kind"], {key: value for key, value in record.items() if key not in ("kind", "reason")})
+        self.refused_file.unlink(missing_ok=True)
+        return len(records)
 
     @contextmanager
     def sending(self) -> Iterator[None]:

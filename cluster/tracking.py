@@ -8,6 +8,9 @@ Logging never raises and never waits for a network. When the server is away the 
 when the server is back, or after the run has ended by
 
     python -m cluster.tracking send RUN_DIR [--tracking-uri URI]
+
+A record that the server answers but never takes (its run was deleted there, say) is set aside in `refused.jsonl`, so that the rest arrives; the run
+says so, and `send --again` tries it once more.
 """
 
 import argparse
@@ -191,6 +194,7 @@ class MlflowTracker(SpoolTracker):
         self._sender = Sender(self.spool, self.tracking_uri)
         self._away = False
         self._attempts = 0
+        self._num_refused = len(self.spool.refused())
         self._condition = threading.Condition()
         self._forced = self._busy = self._closing = False
         self._thread = threading.Thread(target=self._send_until_closed, name="tracking", daemon=True)
@@ -247,12 +251,23 @@ class MlflowTracker(SpoolTracker):
             self._sender.send()
         except Exception as error:  # whatever MLflow, its database or the network raises: the training doesn't care
             if not self._away:
-                self._notify(f"tracking: {self.tracking_uri} is away ({_reason(error)}); the run goes on, what it logs waits in {self.spool.folder}.")
+                state = "answers, but fails" if self._sender.state.failures else "is away"
+                self._notify(f"tracking: {self.tracking_uri} {state} ({_reason(error)}); the run goes on, what it logs waits in {self.spool.folder}.")
             self._away = True
         else:
             if self._away:
                 self._notify(f"tracking: {self.tracking_uri} is back; all that waited is sent.")
             self._away = False
+        self._tell_refused()
+
+    def _tell_refused(self) -> None:
+        refused = self.spool.refused()
+        if len(refused) > self._num_refused:
+            self._notify(
+                f"tracking: {self.tracking_uri} refused {len(refused) - self._num_refused} records ({_first_line(refused[-1]['reason'])}); "
+                f"they are kept in {self.spool.refused_file}. Try them again with\n  {send_command(self.run_dir)} --again"
+            )
+        self._num_refused = len(refused)
 
 
 def send_command(run_dir: Path) -> str:
@@ -260,8 +275,8 @@ def send_command(run_dir: Path) -> str:
     return f"python -m cluster.tracking send {shlex.quote(str(run_dir))}"
 
 
-def send(run_dir: Path, tracking_uri: str | None = None) -> str:
-    """Send what is left of a run's spool; returns the run's id.
+def send(run_dir: Path, tracking_uri: str | None = None, *, again: bool = False) -> str:
+    """Send what is left of a run's spool, with `again` also what the server refused before; returns the run's id.
 
     Raises FileNotFoundError without a spool, BlockingIOError while another process sends it, ConnectionError when MLflow is away.
     """
@@ -274,12 +289,26 @@ def send(run_dir: Path, tracking_uri: str | None = None) -> str:
         raise FileNotFoundError(f"{folder} doesn't say where its run is tracked; give the folder of a run that was tracked.")
     sender = Sender(spool, tracking_uri or created["tracking_uri"])
     try:
-        sender.send()
+        if again:
+            with spool.sending():
+                spool.take_back()
+        _send_all(sender)
     except BlockingIOError:
         raise BlockingIOError(f"{run_dir} is being sent by another process; try again when its run has ended.") from None
     except Exception as error:
         raise ConnectionError(f"{sender.tracking_uri} is away ({_reason(error)}); start it and try again.") from error
     return str(sender.state.run_id)
+
+
+def _send_all(sender: Sender) -> None:
+    """`Sender.send`, repeated for a record that fails although the server answers, until it is sent or set aside."""
+    while True:
+        before = (sender.state.offset, sender.state.failures)
+        try:
+            return sender.send()
+        except Exception:
+            if (sender.state.offset, sender.state.failures) == before:
+                raise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -289,10 +318,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = commands.add_parser("send", help="send what is left of a run")
     command.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     command.add_argument("--tracking-uri", help="another server than the run began with (for a run that it doesn't know yet)")
+    command.add_argument("--again", action="store_true", help="also what the server has refused before")
     options = parser.parse_args(arguments)
     set_defaults()
     try:
-        print(f"all of {options.run_dir} is sent (run {send(options.run_dir, options.tracking_uri)})")
+        run_id = send(options.run_dir, options.tracking_uri, again=options.again)
+        refused = Spool(options.run_dir / SPOOL_FOLDER).refused()
+        if refused:
+            print(
+                f"{len(refused)} records of {options.run_dir} are refused ({_first_line(refused[-1]['reason'])}); all else is sent (run {run_id})",
+                file=sys.stderr,
+            )
+            return 1
+        print(f"all of {options.run_dir} is sent (run {run_id})")
     except OSError as error:
         print(error, file=sys.stderr)
         return 1
@@ -326,8 +364,11 @@ def _shorten(text: str, longest: int) -> str:
 
 
 def _reason(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {line[:160]}"
+    return f"{type(error).__name__}: {_first_line(str(error))}"
+
+
+def _first_line(text: str) -> str:
+    return (text.strip().splitlines() or [""])[0][:160]
 
 
 def _to_stderr(message: str) -> None:

@@ -167,6 +167,50 @@ def test_a_missing_artifact_is_said_and_ends_nothing(tracker: MlflowTracker, tmp
     assert [message for message in messages if "nothing.png" in message]
 
 
+def test_what_the_server_never_takes_is_set_aside_and_can_be_sent_again(tracker: MlflowTracker, client: Any, tmp_path: Path, messages: list[str]) -> None:
+    """A model's name that MLflow refuses: the bundle stays in the run's folder, what comes after it arrives."""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "weights").write_bytes(b"w")
+    assert tracker.register(tmp_path / "bundle", name="sign:s/2") is None
+    tracker.log_metrics({"loss": 1.0}, step=3)
+    tracker.close()
+    assert points(client, tracker.run_id, "loss") == [(3, 1.0)]
+    [refused] = tracker.spool.refused()
+    assert (refused["kind"], refused["name"], (tracker.spool.folder / refused["file"] / "weights").read_bytes()) == ("register", "sign:s/2", b"w")
+    [told] = messages
+    assert "refused 1 records" in told
+    assert told.endswith(f"send {tmp_path / 'run'} --again")
+    assert main(["send", str(tmp_path / "run"), "--again"]) == 1
+    assert [record["file"] for record in tracker.spool.refused()] == [refused["file"]]
+
+
+def test_a_record_that_fails_for_ever_holds_nothing_up(tracker: MlflowTracker, client: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tracker.log_metrics({"loss": 1.0}, step=0)
+    assert tracker.flush(force=True)
+    tracker.close()
+    spool = tracker.spool
+    spool.append("tags", {"values": {"note": None}, "time": 1})  # such a record fails in MLflow's database, not by a refusal
+    spool.append("metrics", {"values": {"loss": 2.0, "slow": "no number"}, "step": 1, "time": 1})
+    spool.append("tags", {"values": {"after": "it"}, "time": 1})
+    assert main(["send", str(tmp_path / "run")]) == 1
+    assert "records of" in capsys.readouterr().err
+    assert client.get_run(tracker.run_id).data.tags["after"] == "it"
+    assert sorted(points(client, tracker.run_id, "loss")) == [(0, 1.0), (1, 2.0)]
+    assert {record["kind"] for record in spool.refused()} <= {"tags", "metrics"}
+    assert (spool.load_state().offset, spool.load_state().failures) == (spool.size(), 0)
+
+
+def test_a_run_that_was_deleted_is_no_server_that_is_away(tracker: MlflowTracker, client: Any, messages: list[str]) -> None:
+    tracker.log_metrics({"loss": 1.0}, step=0)
+    assert tracker.flush(force=True)
+    client._tracking_client.store._hard_delete_run(tracker.run_id)
+    tracker.log_metrics({"loss": 0.5}, step=1)
+    tracker.close()
+    assert {"kind": "metrics", "values": {"loss": 0.5}, "step": 1}.items() <= tracker.spool.refused()[0].items()
+    assert len(messages) == 1
+    assert "refused" in messages[0]
+
+
 def test_a_full_disk_is_said_once_and_ends_nothing(tracker: MlflowTracker, messages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
