@@ -87,7 +87,13 @@ def evaluate(
     work = pieces(shards, split)
     numbered: dict[int, list[Answer]] = dict(_watched(run_pieces(recogniser, work, batch_size), work))
     answers = [answer for number in sorted(numbered) for answer in numbered[number]]
-    facts: dict[str, Any] = {"corpus": bundle.corpus, "split": split, "shards_checksum": shards.checksum, "weights_checksum": bundle.checksum}
+    facts: dict[str, Any] = {
+        "corpus": bundle.corpus,
+        "split": split,
+        "scored_corpus": shards.corpus.corpus,
+        "shards_checksum": shards.checksum,
+        "weights_checksum": bundle.checksum,
+    }
     evaluation: Evaluation | SignEvaluation
     if isinstance(bundle.classes, ClassMap):
         evaluation = score_signs(answers, classes=bundle.classes, decoding=decoding, **facts)

@@ -1,4 +1,7 @@
-"""Turn a corpus into shards: `python workloads/preprocess.py --corpus phoenix2014t --source DIR --out SHARDS`."""
+"""Turn a corpus into shards: `python workloads/preprocess.py --corpus phoenix2014t --source DIR --out SHARDS`.
+
+`python workloads/preprocess.py verify SHARDS` compares finished shards, copied ones say, with the checksums that were taken when they were written.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ from workloads.shard_writer import (
     ROWS_PER_SHARD,
     STAGING,
     PartSummary,
+    alone,
     clear,
     finish,
     place_shards,
@@ -90,36 +94,37 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     record = _options_record(options, corpus, vocabulary_file, lower_case, num_keypoints)
     if _up_to_date(options, record):
         return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
-    summaries = _write_parts(options.out, corpus, num_keypoints, run_parts or _default_runner(corpus))
-    clips = [clip for summary in summaries for clip in summary.clips]
-    rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
-    with write_errors(options.out):
-        write_rejections(options.out, rejections)
-        if not clips:
-            first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
-            raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
-        vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
-        labels = class_labels(clips) if corpus.classes is None else corpus.classes
-        report = {**validation_report(clips, rejections, vocabulary, labels), "notes": list(corpus.notes)}
-        write_json(options.out / REPORT_FILE, report)
-        files = place_shards(options.out, summaries)
-        finish(
-            options.out,
-            CorpusFile(
-                format=FORMAT,
-                corpus=corpus.name,
-                licence=corpus.licence,
-                num_keypoints=num_keypoints,
-                splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
-                vocabulary=vocabulary.to_dict(),
-                vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
-                labels=labels,
-                labels_source=_labels_source(corpus, labels),
-                files=files,
-                checksum=corpus_checksum(files, vocabulary.to_dict(), labels),
-                options=record,
-            ),
-        )
+    with alone(options.out):
+        summaries = _write_parts(options.out, corpus, num_keypoints, run_parts or _default_runner(corpus))
+        clips = [clip for summary in summaries for clip in summary.clips]
+        rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
+        with write_errors(options.out):
+            write_rejections(options.out, rejections)
+            if not clips:
+                first = f", the first because of {rejections[0].reason!r}: see {options.out / REJECTED_FILE}" if rejections else ": the corpus is empty"
+                raise CorpusError(f"none of {len(rejections)} recordings can be used{first}")
+            vocabulary = vocabulary or _train_vocabulary(clips, lower_case)
+            labels = class_labels(clips) if corpus.classes is None else corpus.classes
+            report = {**validation_report(clips, rejections, vocabulary, labels), "notes": list(corpus.notes)}
+            write_json(options.out / REPORT_FILE, report)
+            files = place_shards(options.out, summaries)
+            finish(
+                options.out,
+                CorpusFile(
+                    format=FORMAT,
+                    corpus=corpus.name,
+                    licence=corpus.licence,
+                    num_keypoints=num_keypoints,
+                    splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
+                    vocabulary=vocabulary.to_dict(),
+                    vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
+                    labels=labels,
+                    labels_source=_labels_source(corpus, labels),
+                    files=files,
+                    checksum=corpus_checksum(files, vocabulary.to_dict(), labels),
+                    options=record,
+                ),
+            )
     return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=report)
 
 
@@ -184,7 +189,11 @@ def _train_vocabulary(clips: Sequence[ClipFacts], lower_case: bool) -> Vocabular
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
-    options, run_parts = _parsed(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["verify"]:
+        verify(given[1:])
+        return
+    options, run_parts = _parsed(given)
     console = Console(soft_wrap=True, highlight=False)
     started = time.monotonic()
     outcome = preprocess(options, run_parts)
@@ -206,6 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(
         f"{options.out}: {sum(split.recordings for split in described.splits.values()):,} recordings in {time.monotonic() - started:.1f} s", markup=False
     )
+
+
+def verify(arguments: Sequence[str]) -> None:
+    """The command line of `verify`: every byte of finished shards against the checksums that were taken when they were written."""
+    parser = argparse.ArgumentParser(prog="preprocess.py verify", description="Read finished shards and compare every checksum.")
+    parser.add_argument("shards", type=Path, help="folder that preprocess.py wrote")
+    shards = ShardSet.open(parser.parse_args(arguments).shards)
+    shards.verify()
+    print(f"{shards.path}: {len(shards.corpus.files):,} files as they were written, checksum {shards.checksum}")
 
 
 def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunParts | None]:

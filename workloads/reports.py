@@ -136,7 +136,7 @@ def draw_wer(path: Path, evaluation: Evaluation) -> None:
         base = [low + height for low, height in zip(base, heights, strict=True)]
     for position, rate in enumerate(evaluation.wer.values()):
         axes.text(position, rate, f"{rate:.1f}", ha="center", va="bottom", fontweight="bold" if position == 0 else "normal")
-    axes.set(ylabel="WER in % of the references' glosses", title=f"{evaluation.corpus.name}, {evaluation.split}: {len(evaluation.clips):,} clips")
+    axes.set(ylabel="WER in % of the references' glosses", title=f"{evaluation.scored_corpus}, {evaluation.split}: {len(evaluation.clips):,} clips")
     axes.set_ylim(0, max(1.0, max(base) * 1.12))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.08))

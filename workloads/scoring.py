@@ -54,11 +54,13 @@ class ClipScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A split as it was recognised. head: the one that answers; unscored: clips without a score; unknown: reference glosses → how often,
+    """A split as it was recognised. corpus: what the network has learned from, whose clean-up rules apply; scored_corpus: the name of the one
+    that is scored; head: the one that answers; unscored: clips without a score; unknown: reference glosses → how often,
     of those that the vocabulary lacks; fusion: the language model and hot words that the search heeded (None: none)."""
 
     corpus: CorpusCard
     split: str
+    scored_corpus: str
     shards_checksum: str
     weights_checksum: str
     decoding: DecodingOptions
@@ -111,7 +113,8 @@ class Evaluation:
     def record(self) -> dict[str, Any]:
         """Everything but the single clips, as plain values."""
         return {
-            "corpus": self.corpus.name,
+            "corpus": self.scored_corpus,
+            "trained_on": self.corpus.name,
             "split": self.split,
             "shards": self.shards_checksum,
             "weights": self.weights_checksum,
@@ -142,10 +145,13 @@ def score(
     decoding: DecodingOptions,
     fusion: FusionCard | None = None,
     split: str,
+    scored_corpus: str = "",
     shards_checksum: str = "",
     weights_checksum: str = "",
 ) -> Evaluation:
-    """Compare answers with annotations. References are scored as written: a gloss that the vocabulary lacks can't be recognised, and is counted.
+    """Compare answers with annotations. corpus: the network's; scored_corpus: the answers', where it is another.
+
+    References are scored as written: a gloss that the vocabulary lacks can't be recognised, and is counted.
 
     Raises CorpusError where no clip can be scored, or the references are empty.
     """
@@ -179,6 +185,7 @@ def score(
     return Evaluation(
         corpus=corpus,
         split=split,
+        scored_corpus=scored_corpus or corpus.name,
         shards_checksum=shards_checksum,
         weights_checksum=weights_checksum,
         decoding=decoding,

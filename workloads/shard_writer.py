@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cluster.spool import exclusive
 from models.errors import RecordingError, ShardError
 from models.media import read_keypoints
 from workloads.corpora.corpus import Part, Rejection, file_digest
@@ -23,7 +24,7 @@ from workloads.corpora.recording import Recording
 from workloads.shards import CORPUS_FILE, ROW_GROUP_ROWS, SCHEMA, CorpusFile, ShardFile, file_metadata
 from workloads.validation import ClipFacts, clip_facts, recording_problem
 
-STAGING = ".writing"
+STAGING, LOCK = ".writing", "lock"
 REJECTED_FILE = "rejected.jsonl"
 REPORT_FILE = "report.json"
 ROWS_PER_SHARD = 128
@@ -145,8 +146,20 @@ def write_errors(path: Path) -> Iterator[None]:
         raise ShardError(f"{path}: can't be written ({error.strerror or error}): make room or choose another --out") from None
 
 
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold `out` for writing. Raises ShardError while another process of this host writes it."""
+    with ExitStack() as held:
+        with write_errors(out):
+            try:
+                held.enter_context(exclusive(out.resolve() / STAGING / LOCK, wait=False))
+            except BlockingIOError:
+                raise ShardError(f"{out} is being written by another process: wait for its end, or choose another --out") from None
+        yield
+
+
 def clear(out: Path) -> Path:
-    """Take back whatever an earlier run left and return the empty staging folder.
+    """Take back whatever an earlier run left and return the staging folder, empty but for the lock.
 
     The staging folder comes first, for it marks `out` as ours; then `corpus.json` goes, so that no reader accepts what is no longer whole.
     """
@@ -154,7 +167,7 @@ def clear(out: Path) -> Path:
     staging.mkdir(parents=True, exist_ok=True)
     for name in (CORPUS_FILE, REPORT_FILE, REJECTED_FILE):
         (out / name).unlink(missing_ok=True)
-    for shard in (*staging.iterdir(), *out.glob("*/part-*.parquet")):
+    for shard in (*staging.glob("*.parquet"), *out.glob("*/part-*.parquet")):
         shard.unlink()
     return staging
 

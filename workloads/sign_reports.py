@@ -100,7 +100,7 @@ def draw_accuracy(path: Path, evaluation: SignEvaluation) -> None:
         bars = axes.bar(places + (number - 0.5) * 0.38, values, width=0.36, label=f"top-{k}", color=colour)
         axes.bar_label(bars, fmt="%.1f", fontsize=8)
     axes.set_xticks(places, [name.replace("_", " ") for name in names])
-    axes.set(ylabel="clips recognised, %", title=f"{evaluation.corpus.name}, {evaluation.split}: {len(evaluation.clips):,} clips", ylim=(0, 109))
+    axes.set(ylabel="clips recognised, %", title=f"{evaluation.scored_corpus}, {evaluation.split}: {len(evaluation.clips):,} clips", ylim=(0, 109))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     figure.savefig(path, dpi=120)

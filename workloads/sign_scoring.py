@@ -38,10 +38,13 @@ class SignScore:
 
 @dataclass(frozen=True, kw_only=True)
 class SignEvaluation:
-    """A split as it was recognised. unscored: clips without a score; unknown: labels → how often, of those that the class map lacks."""
+    """A split as it was recognised. corpus: what the network has learned from; scored_corpus: the name of the one that is scored.
+
+    unscored: clips without a score; unknown: labels → how often, of those that the class map lacks."""
 
     corpus: CorpusCard
     split: str
+    scored_corpus: str
     shards_checksum: str
     weights_checksum: str
     decoding: AnswerOptions
@@ -86,7 +89,8 @@ class SignEvaluation:
     def record(self) -> dict[str, Any]:
         """Everything but the single clips, as plain values."""
         return {
-            "corpus": self.corpus.name,
+            "corpus": self.scored_corpus,
+            "trained_on": self.corpus.name,
             "split": self.split,
             "shards": self.shards_checksum,
             "weights": self.weights_checksum,
@@ -119,6 +123,7 @@ def score_signs(
     corpus: CorpusCard,
     decoding: AnswerOptions,
     split: str,
+    scored_corpus: str = "",
     shards_checksum: str = "",
     weights_checksum: str = "",
 ) -> SignEvaluation:
@@ -142,6 +147,7 @@ def score_signs(
     return SignEvaluation(
         corpus=corpus,
         split=split,
+        scored_corpus=scored_corpus or corpus.name,
         shards_checksum=shards_checksum,
         weights_checksum=weights_checksum,
         decoding=decoding,

@@ -63,6 +63,7 @@ def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
     Raises TrainingError, one line, where that fails too often or can't be; the tracebacks are in the run's folder then.
     """
     import ray.train
+    from ray.exceptions import RayError
 
     quiet_logging()
     quiet_ray_data()
@@ -70,6 +71,9 @@ def train_on_ray(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outcome:
         # In a thread, because on the main one `fit` puts a handler of its own in the place of ours, and ^C would end the run without a checkpoint.
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit") as pool:
             outcome: Outcome | None = pool.submit(_trainer(recipe, setting, shards).fit).result().return_value
+    except RayError as error:  # the controller itself is gone: killed, or its node was
+        _append_failure(setting.folder, error)
+        raise TrainingError(f"Ray lost the run ({last_line(error)}): see {setting.folder / FAILURES}, then --resume {setting.folder}") from None
     except ray.train.TrainingFailedError as error:
         fault = read_fault(setting.folder)
         if fault is None:

@@ -163,6 +163,12 @@ def test_files_and_table(bundle: Bundle, shards: ShardSet, tmp_path: Path, capsy
     assert "not scored: test/silent: no gloss annotation" in printed
 
 
+def test_the_scored_corpus_is_told_from_the_learned_one(shards: ShardSet, tmp_path: Path) -> None:
+    bundle = save_tiny_bundle(tmp_path / "bundle", tiny_network(scale=30), corpus=CorpusCard(name="mine"))
+    record = evaluate(bundle, shards, "test", run_pieces=in_this_process).record()
+    assert (record["corpus"], record["trained_on"], record["cleanup"]) == ("phoenix2014t", "mine", "none")
+
+
 def test_json_on_the_command_line(bundle: Bundle, shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     main(["--bundle", str(bundle.folder), "--shards", str(shards.path), "--in-process", "--out", str(out), "--format", "json", "--head", "fuse", "--beam", "1"])

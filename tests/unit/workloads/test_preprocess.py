@@ -161,6 +161,19 @@ def test_a_killed_run_leaves_nothing_that_is_accepted(tmp_path: Path, monkeypatc
     assert contents(tmp_path / "out") == contents(tmp_path / "other")
 
 
+def test_a_folder_that_another_process_writes_is_left_to_it(tmp_path: Path) -> None:
+    write_release(tmp_path / "corpus")
+
+    def beside_another(write: WritePart, parts: Sequence[Part]) -> Iterator[tuple[int, PartSummary]]:
+        with pytest.raises(ShardError, match="out is being written by another process: wait for its end"):
+            preprocess(options(tmp_path))
+        yield from in_this_process(write, parts)
+
+    preprocess(options(tmp_path), beside_another)
+    ShardSet.open(tmp_path / "out").verify()
+    assert preprocess(options(tmp_path)).report is None
+
+
 def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     write_release(tmp_path / "corpus")
     (tmp_path / "out").mkdir()

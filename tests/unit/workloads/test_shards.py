@@ -18,7 +18,7 @@ from models.errors import ShardError
 from tests.unit.workloads.corpora_on_disk import keypoints, sample, write_release
 from workloads.corpora.corpus import Part
 from workloads.corpora.recording import Recording
-from workloads.preprocess import PreprocessOptions, preprocess
+from workloads.preprocess import PreprocessOptions, main, preprocess
 from workloads.shard_writer import ROWS_PER_SHARD, write_part
 from workloads.shards import CORPUS_FILE, ROW_GROUP_ROWS, SCHEMA, ShardSet, clip_from_row
 
@@ -185,6 +185,11 @@ def test_verify_finds_a_changed_byte(copy: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(ShardError, match=r"test/part-00000\.parquet"):
         ShardSet.open(copy).verify()
+
+
+def test_the_command_verifies(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["verify", str(copy)])
+    assert f"{copy}: 4 files as they were written, checksum {ShardSet.open(copy).checksum}" in capsys.readouterr().out
 
 
 def test_verify_finds_a_changed_vocabulary(copy: Path) -> None:

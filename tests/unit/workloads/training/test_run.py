@@ -294,6 +294,7 @@ class FailedTrainer:
 
 
 def test_workers_that_fail_too_often_end_in_one_line(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import ActorUnavailableError
     from ray.train import ControllerError, WorkerGroupError
 
     error = WorkerGroupError("Traceback ...\n  File x\n", {1: RuntimeError("out of memory"), 0: RuntimeError("Traceback\nCUDA error: out of memory\n")})
@@ -308,6 +309,10 @@ def test_workers_that_fail_too_often_end_in_one_line(tiny_shards: Path, tmp_path
     monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(controller))
     with pytest.raises(TrainingError, match=r"^training failed \(no node has 9 CPUs\)"):
         train_on_ray(recipe, setting, ShardSet.open(tiny_shards))
+    monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(ActorUnavailableError("Socket closed", b"1" * 16)))
+    with pytest.raises(TrainingError, match=rf"^Ray lost the run \(.*Socket closed.*\): see .*{FAILURES}, then --resume {folder}$"):
+        train_on_ray(recipe, setting, ShardSet.open(tiny_shards))
+    monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(controller))
     (folder / "fault").write_text("clip 7: no keypoints")
     assert train_on_ray(recipe, setting, ShardSet.open(tiny_shards)).fault == "clip 7: no keypoints"
     monkeypatch.setattr(workers, "_trainer", lambda *_: FailedTrainer(None))
