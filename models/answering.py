@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from models.errors import RecordingError
 from models.inputs.clip import Clip
-from models.inputs.inputs import Inputs
+from models.inputs.inputs import Inputs, Modality
 from models.options import AnswerOptions
 from models.systems import System
 
@@ -37,6 +37,11 @@ class Answerer(ABC, Generic[A]):
     @abstractmethod
     def answering(self) -> tuple[str, ...]:
         """Names of what can answer."""
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What of a clip is looked at."""
+        return ("keypoints",)
 
     @property
     @abstractmethod
@@ -97,6 +102,11 @@ class Answerer(ABC, Generic[A]):
             positions, batch = zip(*good[start : start + batch_size], strict=True)
             outcomes.update(zip(positions, self._batch(batch, names), strict=True))
         return [outcomes[position] for position in range(len(clips))]
+
+
+def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:
+    """What any of these inputs looks at."""
+    return tuple(sorted({modality for entry in inputs for modality in entry.modalities}))
 
 
 def evaluation_logits(network: nn.Module, system: System, inputs: Inputs, clips: Sequence[Clip]) -> tuple[Mapping[str, Tensor], Tensor]:

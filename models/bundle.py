@@ -33,7 +33,7 @@ from models.classification import Classifier, Member
 from models.decoding.options import DecodingOptions
 from models.errors import BundleError, VocabularyError
 from models.inputs.clip import Clip
-from models.inputs.inputs import Inputs
+from models.inputs.inputs import Inputs, Modality
 from models.model_card import model_card
 from models.options import AnswerOptions, Options
 from models.recognition import Recogniser
@@ -85,6 +85,11 @@ class Bundle:
         if not isinstance(self.classes, Vocabulary):
             raise BundleError(f"{self.folder}: recognises isolated signs ({self.system}), and a recogniser of sentences is needed")
         return self.classes
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What of a clip its network looks at."""
+        return self.inputs.modalities
 
     def network(self, device: str = "cpu") -> nn.Module:
         """The network with its weights, on `device`, in evaluation mode. Raises BundleError where the weights don't fit the options."""

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.answering import Answerer, Unanswered, evaluation_logits
+from models.answering import Answerer, Unanswered, evaluation_logits, modalities_of
 from models.batch import ENSEMBLE
 from models.class_map import ClassMap
 from models.fusion import FusionRule, fuse
 from models.inputs.clip import Clip
-from models.inputs.inputs import Inputs
+from models.inputs.inputs import Inputs, Modality
 from models.options import AnswerOptions
 from models.systems import System
 
@@ -100,6 +100,10 @@ class Classifier(Answerer[Classification]):
     @property
     def options(self) -> AnswerOptions:
         return self.decoding
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return modalities_of(member.inputs for member in self.members.values())
 
     def problem(self, clip: Clip) -> str | None:
         return next((problem for member in self.members.values() if (problem := member.inputs.problem(clip))), None)

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from models.answering import modalities_of
 from models.batch import ENSEMBLE
 from models.bundle import RECIPE_FILE, Bundle, CorpusCard, bundle_folder, check_files, file_entries, load_bundle, write_record
 from models.bundle_record import FORMAT, RECORD_FILE, EnsembleRecord, MemberEntry, parsed, plain, read_record
@@ -25,6 +26,7 @@ from models.decoding.options import DecodingOptions
 from models.errors import BundleError
 from models.fusion import FusionRule
 from models.inputs.clip import Clip
+from models.inputs.inputs import Modality
 from models.joint_recognition import JointRecogniser
 from models.model_card import TOP_K_MEANS, WER_MEANS, known, metrics_table, sections_as_text
 from models.options import AnswerOptions
@@ -63,6 +65,11 @@ class Ensemble:
     def answering(self) -> tuple[str, ...]:
         """Names of what can answer, the default first."""
         return (ENSEMBLE, *self.members)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What any member looks at."""
+        return modalities_of(bundle.inputs for bundle in self.members.values())
 
     @property
     def classes(self) -> Vocabulary | ClassMap:

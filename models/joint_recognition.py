@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from models.answering import evaluation_logits
+from models.answering import evaluation_logits, modalities_of
 from models.batch import ENSEMBLE
 from models.classification import Member
 from models.fusion import FusionRule, fuse, resample
 from models.inputs.clip import Clip
+from models.inputs.inputs import Modality
 from models.recognition import HeadLogits, SentenceAnswerer
 
 
@@ -30,6 +31,10 @@ class JointRecogniser(SentenceAnswerer):
     @property
     def answering(self) -> tuple[str, ...]:
         return (ENSEMBLE, *self.members)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return modalities_of(member.inputs for member in self.members.values())
 
     def problem(self, clip: Clip) -> str | None:
         return next((problem for member in self.members.values() if (problem := member.inputs.problem(clip))), None)

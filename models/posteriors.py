@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.answering import Answerer, Unanswered, evaluation_logits
 from models.inputs.clip import Clip
-from models.inputs.inputs import Inputs
+from models.inputs.inputs import Inputs, Modality
 from models.options import AnswerOptions
 from models.recognition import NOT_FINITE, finite_clips
 from models.systems import System
@@ -41,6 +41,10 @@ class PosteriorReader(Answerer[Posteriors]):
     @property
     def options(self) -> AnswerOptions:
         return AnswerOptions(head=self.heads[0])
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return self.inputs.modalities
 
     def problem(self, clip: Clip) -> str | None:
         return self.inputs.problem(clip)

@@ -18,7 +18,7 @@ from models.decoding.options import DecodingOptions
 from models.decoding.prefix_beam import PrefixSearch
 from models.decoding.times import source_span
 from models.inputs.clip import Clip
-from models.inputs.inputs import Inputs
+from models.inputs.inputs import Inputs, Modality
 from models.options import AnswerOptions
 from models.systems import System
 from models.vocabulary import Vocabulary
@@ -190,6 +190,10 @@ class Recogniser(SentenceAnswerer):
     @property
     def answering(self) -> tuple[str, ...]:
         return self.system.answering
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        return self.inputs.modalities
 
     def problem(self, clip: Clip) -> str | None:
         return self.inputs.problem(clip)

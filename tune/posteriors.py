@@ -119,7 +119,7 @@ def _table(answers: Sequence[Answer], head: str, num_classes: int, latency_ms: f
 def _latency_ms(reader: PosteriorReader, shards: ShardSet, split: str) -> float:
     """Median time of a clip alone, in this process on the CPU; the first clip only warms up."""
     seconds = []
-    for clip in islice(shards.rows(split), TIMED_CLIPS + 1):
+    for clip in islice(shards.rows(split, modalities=reader.modalities), TIMED_CLIPS + 1):
         began = time.perf_counter()
         list(reader.attempt([clip], batch_size=1))
         seconds.append(time.perf_counter() - began)

@@ -61,7 +61,7 @@ def answer_piece(recogniser: Answering, piece: Piece, batch_size: int) -> list[A
             facts.append({"signer": clip.signer, "glosses": clip.glosses, "label": clip.label})
             yield clip
 
-    outcomes = list(recogniser.attempt(noted(read_row_groups(piece.file, piece.groups)), batch_size=batch_size))
+    outcomes = list(recogniser.attempt(noted(read_row_groups(piece.file, piece.groups, recogniser.modalities)), batch_size=batch_size))
     return [Answer(**fact, outcome=outcome) for fact, outcome in zip(facts, outcomes, strict=True)]
 
 

@@ -1,10 +1,12 @@
-"""Recognise the signs in keypoint files: which glosses, when, or which isolated sign, and how sure the network is.
+"""Recognise the signs in keypoint files, videos or folders of pictures: which glosses, when, or which isolated sign, and how sure the network is.
 
     python workloads/predict.py --bundle runs/demo/bundle clip.npz other.pose
     python workloads/predict.py --bundle runs/demo/bundle --manifest clips.csv --format jsonl --out answers.jsonl
     python workloads/predict.py --bundle models:/mska_slr_phoenix2014t@candidate clip.npz --format json | jq '.clips[0].sentence'
 
-A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size (width, height), fps) or .pose.
+A bundle that looks at pictures takes videos and folders of pictures, one that looks at keypoints takes keypoint files, one that looks at both takes a manifest
+whose rows name both (columns path and keypoints). A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size
+(width, height), fps) or .pose.
 A file that can't be used is answered by its error, the others are recognised all the same, and the exit status is 1.
 """
 
@@ -30,66 +32,17 @@ from models.answering import Unanswered
 from models.bundle import Bundle
 from models.classification import Classification
 from models.ensemble import Ensemble
-from models.errors import CorpusError, RecordingError
+from models.errors import CorpusError
 from models.inputs.clip import Clip
-from models.media import VIDEO_SUFFIXES, KeypointClip, read_keypoints
 from models.recognition import Recognition
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, open_bundle, positive
-from workloads.corpora.corpus import Rejection
-from workloads.corpora.manifest import read_manifest
-from workloads.corpora.recording import Recording
 from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
+from workloads.recorded_clips import listed, read_clips
 from workloads.reports import outcome_tables
 
 SOME_FAILED = 1
 Outcome = Recognition | Classification | Unanswered
-
-
-def read_clips(recordings: Iterable[Recording | Rejection]) -> Iterator[Clip | Unanswered]:
-    """The clips of recordings with their keypoint files read, one at a time; one that can't be read gives its reason.
-
-    What a recording says of fps and frame size goes before what its file says.
-    """
-    for recording in recordings:
-        if isinstance(recording, Rejection):
-            yield Unanswered(name=recording.name, reason=recording.reason)
-            continue
-        assert recording.path is not None
-        try:
-            yield _clip(recording, _read(recording.path))
-        except RecordingError as error:
-            yield Unanswered(name=recording.name, reason=str(error))
-
-
-def listed(files: Sequence[Path], manifest: Path | None, *, size: tuple[int, int] | None, fps: float | None) -> list[Recording | Rejection]:
-    """The files given, named by their paths, and the manifest's recordings. Raises CorpusError for a manifest that can't be read."""
-    width, height = size or (None, None)
-    found: list[Recording | Rejection] = [Recording(name=str(file), split="", path=file, fps=fps, width=width, height=height) for file in files]
-    if manifest is not None:
-        found += read_manifest(manifest, {}).recordings()
-    return found
-
-
-def _read(path: Path) -> KeypointClip:
-    if path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir():
-        what = "a folder" if path.is_dir() else "a video"
-        raise RecordingError(f"needs keypoints: {path} is {what}; estimate the signer's keypoints and give the .npz or .pose file")
-    return read_keypoints(path)
-
-
-def _clip(recording: Recording, file: KeypointClip) -> Clip:
-    width, height = recording.width or file.width, recording.height or file.height
-    if not width or not height:
-        raise RecordingError(f"frame size unknown: {recording.path} doesn't say it; add frame_size to the file, or give --frame-size WIDTHxHEIGHT")
-    return Clip(
-        name=recording.name,
-        keypoints=file.keypoints,
-        frame_size=(width, height),
-        glosses=recording.glosses,
-        signer=recording.signer,
-        fps=recording.fps or file.fps,
-    )
 
 
 def predict(bundle: Bundle | Ensemble, clips: Iterable[Clip | Unanswered], decoding: ChosenDecoding, *, batch_size: int = 8) -> Iterator[Outcome]:
@@ -122,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     given = _parser().parse_args(arguments)
     if not given.inputs and given.manifest is None:
-        raise CorpusError("nothing to recognise: give keypoint files, or --manifest FILE")
+        raise CorpusError("nothing to recognise: give files, or --manifest FILE")
     recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
     bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
-    outcomes = predict(bundle, read_clips(recordings), chosen_decoding(bundle, decoding_choice(given)), batch_size=given.batch_size)
+    outcomes = predict(bundle, read_clips(recordings, bundle.modalities), chosen_decoding(bundle, decoding_choice(given)), batch_size=given.batch_size)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
     with given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out:
@@ -143,7 +96,7 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", nargs="*", type=Path, metavar="FILE", help="keypoint file, .npz or .pose")
+    parser.add_argument("inputs", nargs="*", type=Path, metavar="FILE", help="keypoint file (.npz, .pose), video, or folder of pictures")
     parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
     parser.add_argument("--manifest", type=Path, help="table of clips with the columns name and path, as preprocess.py takes it (.csv, .tsv, .jsonl, .parquet)")
     parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")

@@ -12,6 +12,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -23,11 +24,14 @@ from rich.console import Console
 from rich.progress import track
 
 from models.errors import CorpusError, ShardError
+from models.inputs.inputs import Modality
 from models.published.vocabularies import import_vocabulary
 from models.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from workloads.corpora import CORPORA
-from workloads.corpora.corpus import Corpus, file_digest
+from workloads.corpora.corpus import Corpus, file_digest, limited
 from workloads.entry import run_entry_point
+from workloads.frame_arguments import add_frame_arguments, frame_options
+from workloads.frame_encoding import AS_THEY_ARE, FrameOptions
 from workloads.part_runners import RunParts, in_this_process, with_ray
 from workloads.shard_writer import (
     REJECTED_FILE,
@@ -45,6 +49,7 @@ from workloads.shard_writer import (
     write_rejections,
 )
 from workloads.shards import CORPUS_FILE, FORMAT, CorpusFile, ShardSet, corpus_checksum, read_corpus_file
+from workloads.space import check_space
 from workloads.validation import ClipFacts, class_labels, report_table, split_counts, validation_report, warnings
 
 BUILT = "built from the train split"
@@ -57,7 +62,8 @@ LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as t
 class PreprocessOptions:
     """What to make. settings: the corpus's own options. lower_case: None takes the corpus's.
 
-    num_keypoints: points per frame that a recording must have; None takes the corpus's.
+    num_keypoints: points per frame that a recording must have; None takes the corpus's. frames: what pictures become; None leaves them out.
+    limit: only the first recordings of each split, for a trial.
     """
 
     corpus: str
@@ -66,6 +72,8 @@ class PreprocessOptions:
     vocabulary: Path | None = None
     lower_case: bool | None = None
     num_keypoints: int | None = None
+    frames: FrameOptions | None = AS_THEY_ARE
+    limit: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
 
@@ -86,7 +94,7 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     Errors: CorpusError for an unreadable corpus or a folder of other things, VocabularyError for the vocabulary file,
     ShardError where `out` holds shards made otherwise and `force` isn't set.
     """
-    corpus = CORPORA[options.corpus](options.source, options.settings)
+    corpus = limited(CORPORA[options.corpus](options.source, options.settings), options.limit)
     vocabulary_file = options.vocabulary or corpus.vocabulary
     lower_case = corpus.lower_case if options.lower_case is None else options.lower_case
     vocabulary = import_vocabulary(vocabulary_file, lower_case) if vocabulary_file else None
@@ -94,8 +102,9 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     record = _options_record(options, corpus, vocabulary_file, lower_case, num_keypoints)
     if _up_to_date(options, record):
         return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
+    check_space(options.out, corpus.parts, options.frames)
     with alone(options.out):
-        summaries = _write_parts(options.out, corpus, num_keypoints, run_parts or _default_runner(corpus))
+        summaries = _write_parts(options, corpus, num_keypoints, record, run_parts or _default_runner(corpus))
         clips = [clip for summary in summaries for clip in summary.clips]
         rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
         with write_errors(options.out):
@@ -114,7 +123,8 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
                     format=FORMAT,
                     corpus=corpus.name,
                     licence=corpus.licence,
-                    num_keypoints=num_keypoints,
+                    num_keypoints=num_keypoints if any(clip.has_keypoints for clip in clips) else 0,
+                    modalities=_modalities(clips),
                     splits={split: split_counts([clip for clip in clips if clip.split == split]) for split in dict.fromkeys(clip.split for clip in clips)},
                     vocabulary=vocabulary.to_dict(),
                     vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
@@ -126,6 +136,12 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
                 ),
             )
     return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=report)
+
+
+def _modalities(clips: Sequence[ClipFacts]) -> tuple[Modality, ...]:
+    """What every recording has."""
+    having: dict[Modality, bool] = {"frames": all(clip.has_pictures for clip in clips), "keypoints": all(clip.has_keypoints for clip in clips)}
+    return tuple(modality for modality, everywhere in having.items() if everywhere)
 
 
 def _labels_source(corpus: Corpus, labels: Sequence[str]) -> str:
@@ -143,6 +159,8 @@ def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file:
         "lower_case": lower_case,
         "num_keypoints": num_keypoints,
         "recordings_per_shard": ROWS_PER_SHARD,
+        "frames": None if options.frames is None else dataclasses.asdict(options.frames),
+        "limit": options.limit,
         "settings": dict(options.settings),
     }
 
@@ -173,10 +191,10 @@ def _default_runner(corpus: Corpus) -> RunParts:
     return with_ray if os.environ.get("RAY_ADDRESS") or much else in_this_process
 
 
-def _write_parts(out: Path, corpus: Corpus, num_keypoints: int, run_parts: RunParts) -> list[PartSummary]:
-    with write_errors(out):
-        staging = clear(out)
-    write = partial(write_part, staging=staging, num_keypoints=num_keypoints)
+def _write_parts(options: PreprocessOptions, corpus: Corpus, num_keypoints: int, record: Mapping[str, Any], run_parts: RunParts) -> list[PartSummary]:
+    with write_errors(options.out):
+        staging = clear(options.out, None if options.force else record)
+    write = partial(write_part, staging=staging, num_keypoints=num_keypoints, frames=options.frames)
     finished = run_parts(write, corpus.parts)
     terminal = Console(stderr=True)
     numbered = dict(track(finished, description="shards", total=len(corpus.parts), console=terminal, disable=not terminal.is_terminal, transient=True))
@@ -239,10 +257,14 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
     parser.add_argument(
         "--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the corpus, such as glosses=20 of synthetic, classes=100 of wlasl"
     )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N recordings of each split only, for a trial")
+    add_frame_arguments(parser)
     parser.add_argument("--force", action="store_true", help="write the shards again, whatever --out holds")
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or tasks of Ray Data (auto: Ray for much work)")
     parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")
     given = parser.parse_args(arguments)
+    if given.limit is not None and given.limit < 1:
+        parser.error(f"--limit {given.limit}: at least 1 is expected")
     options = PreprocessOptions(
         corpus=given.corpus,
         out=given.out,
@@ -250,6 +272,8 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
         vocabulary=given.vocabulary,
         lower_case=given.lower_case,
         num_keypoints=given.keypoints,
+        frames=frame_options(parser, given),
+        limit=given.limit,
         settings=_settings(given.set),
         force=given.force,
     )

@@ -12,22 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from cluster.spool import exclusive
-from models.errors import RecordingError, ShardError
-from models.media import read_keypoints
+from models.errors import ShardError
 from workloads.corpora.corpus import Part, Rejection, file_digest
 from workloads.corpora.recording import Recording
+from workloads.frame_encoding import FrameOptions
+from workloads.recording_rows import load, num_bytes, row
 from workloads.shards import CORPUS_FILE, ROW_GROUP_ROWS, SCHEMA, CorpusFile, ShardFile, file_metadata
-from workloads.validation import ClipFacts, clip_facts, recording_problem
+from workloads.validation import ClipFacts, clip_facts
 
 STAGING, LOCK = ".writing", "lock"
 REJECTED_FILE = "rejected.jsonl"
 REPORT_FILE = "report.json"
+RUN_FILE = "run.json"  # what the staging folder's parts are made of
 ROWS_PER_SHARD = 128
+SHARD_BYTES = 64 << 20  # of keypoints and pictures: fewer rows where these are large
+ROW_GROUP_BYTES = 8 << 20
 
 # On real keypoints: a quarter smaller than plain, at over 300 MB/s written and 600 MB/s read; zstd alone saved 15 %, higher levels nothing more.
 PARQUET_OPTIONS: Mapping[str, Any] = {
@@ -48,91 +52,79 @@ class PartSummary:
     rejections: tuple[Rejection, ...]
 
 
-def write_part(part: Part, number: int, staging: Path, num_keypoints: int) -> PartSummary:
-    """Write a part's recordings to `staging`; the bytes depend on the part alone, not on who writes it or when."""
+_SUMMARY = TypeAdapter(PartSummary)
+
+
+def write_part(part: Part, number: int, staging: Path, num_keypoints: int, frames: FrameOptions | None = None) -> PartSummary:
+    """Write a part's recordings to `staging`, unless an earlier run finished it; the bytes depend on the part alone, not on who writes it or when."""
+    note = staging / f"{number:05d}.json"
+    finished = _finished_part(note)
+    if finished is not None:
+        return finished
     clips: list[ClipFacts] = []
     rejections: list[Rejection] = []
-    rows = _accepted_rows(part, num_keypoints, clips, rejections)
+    rows = _accepted_rows(part, num_keypoints, frames, clips, rejections)
     files: list[tuple[str, ShardFile]] = []
-    while block := _take(rows, ROW_GROUP_ROWS):
+    while block := _row_group(rows, ROW_GROUP_ROWS):
         name = f"{number:05d}-{len(files):05d}.parquet"
         with write_errors(staging / name):
             files.append((name, _write_shard(staging / name, block, rows, num_keypoints)))
-    return PartSummary(split=part.split, files=tuple(files), clips=tuple(clips), rejections=tuple(rejections))
+    summary = PartSummary(split=part.split, files=tuple(files), clips=tuple(clips), rejections=tuple(rejections))
+    with write_errors(note):
+        write_text(note, _SUMMARY.dump_json(summary).decode())
+    return summary
 
 
-def _accepted_rows(part: Part, num_keypoints: int, clips: list[ClipFacts], rejections: list[Rejection]) -> Iterator[dict[str, Any]]:
+def _finished_part(note: Path) -> PartSummary | None:
+    """The summary of a part whose files are all there."""
+    try:
+        summary = _SUMMARY.validate_json(note.read_bytes())
+        whole = all((note.parent / name).stat().st_size == file.bytes for name, file in summary.files)
+    except (OSError, ValueError):
+        return None
+    return summary if whole else None
+
+
+def _accepted_rows(
+    part: Part, num_keypoints: int, frames: FrameOptions | None, clips: list[ClipFacts], rejections: list[Rejection]
+) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for entry in part.read():
-        taken = entry if isinstance(entry, Rejection) else _loaded(entry, num_keypoints)
-        if isinstance(taken, Recording) and taken.name in seen:
-            taken = Rejection(name=taken.name, split=taken.split, reason="duplicate name: an earlier recording of the split has it and is kept")
+        if isinstance(entry, Recording) and entry.name in seen:
+            entry = Rejection(name=entry.name, split=entry.split, reason="duplicate name: an earlier recording of the split has it and is kept")
+        taken = entry if isinstance(entry, Rejection) else load(entry, num_keypoints, frames)
         if isinstance(taken, Rejection):
             rejections.append(taken)
             continue
-        seen.add(taken.name)
-        clips.append(clip_facts(taken))
-        yield _row(taken)
+        seen.add(taken.recording.name)
+        clips.append(clip_facts(taken.recording, taken.num_frames, has_pictures=taken.pictures is not None))
+        yield row(taken)
 
 
-def _loaded(recording: Recording, num_keypoints: int) -> Recording | Rejection:
-    """The recording with its keypoints in memory and checked, or why it is not taken."""
-    try:
-        loaded = recording if recording.keypoints is not None else _with_file(recording)
-    except RecordingError as error:
-        return Rejection(name=recording.name, split=recording.split, reason=f"unreadable file: {error}")
-    problem = recording_problem(loaded, num_keypoints)
-    if problem is None:
-        return loaded
-    where = f" in {recording.path}" if recording.path else ""
-    return Rejection(name=recording.name, split=recording.split, reason=problem + where)
-
-
-def _with_file(recording: Recording) -> Recording:
-    if recording.path is None:
-        raise RecordingError(f"{recording.name} has neither keypoints nor a file")
-    file = read_keypoints(recording.path)
-    return dataclasses.replace(
-        recording,
-        keypoints=file.keypoints,
-        fps=recording.fps or file.fps,
-        width=recording.width or file.width,
-        height=recording.height or file.height,
-    )
-
-
-def _row(recording: Recording) -> dict[str, Any]:
-    keypoints = np.ascontiguousarray(recording.keypoints, dtype=np.float32)
-    return {
-        "name": recording.name,
-        "split": recording.split,
-        "signer": recording.signer,
-        "gloss": list(recording.glosses) if recording.glosses else None,
-        "label": recording.label,
-        "text": recording.text,
-        "fps": recording.fps,
-        "width": recording.width,
-        "height": recording.height,
-        "n_frames": len(keypoints),
-        "keypoints": keypoints.reshape(-1),
-        "frames": None,
-    }
-
-
-def _take(rows: Iterator[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    return [row for _, row in zip(range(count), rows, strict=False)]
+def _row_group(rows: Iterator[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Up to `count` rows, fewer where they are large: a reader holds a row group."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    while len(group) < count and size < ROW_GROUP_BYTES:
+        entry = next(rows, None)
+        if entry is None:
+            break
+        group.append(entry)
+        size += num_bytes(entry)
+    return group
 
 
 def _write_shard(path: Path, block: list[dict[str, Any]], rows: Iterator[dict[str, Any]], num_keypoints: int) -> ShardFile:
     """Write `block` and what follows it in `rows`, up to a shard's size, one row group at a time."""
     schema = SCHEMA.with_metadata(file_metadata(num_keypoints))
-    written = 0
+    written = size = 0
     with ExitStack() as stack:
         writer = stack.enter_context(pq.ParquetWriter(path, schema, **PARQUET_OPTIONS))
         while block:
             writer.write_table(pa.Table.from_pylist(block, schema=schema))
             written += len(block)
-            block = _take(rows, min(ROW_GROUP_ROWS, ROWS_PER_SHARD - written))
+            size += sum(map(num_bytes, block))
+            block = _row_group(rows, min(ROW_GROUP_ROWS, ROWS_PER_SHARD - written)) if size < SHARD_BYTES else []
     _sync(path)
     return ShardFile(recordings=written, bytes=path.stat().st_size, sha256=file_digest(path))
 
@@ -158,8 +150,8 @@ def alone(out: Path) -> Iterator[None]:
         yield
 
 
-def clear(out: Path) -> Path:
-    """Take back whatever an earlier run left and return the staging folder, empty but for the lock.
+def clear(out: Path, record: Mapping[str, Any] | None = None) -> Path:
+    """Take back what an earlier run left and return the staging folder, with the finished parts of a killed run that made the same (`record`).
 
     The staging folder comes first, for it marks `out` as ours; then `corpus.json` goes, so that no reader accepts what is no longer whole.
     """
@@ -167,8 +159,14 @@ def clear(out: Path) -> Path:
     staging.mkdir(parents=True, exist_ok=True)
     for name in (CORPUS_FILE, REPORT_FILE, REJECTED_FILE):
         (out / name).unlink(missing_ok=True)
-    for shard in (*staging.glob("*.parquet"), *out.glob("*/part-*.parquet")):
+    for shard in out.glob("*/part-*.parquet"):
         shard.unlink()
+    made = json.dumps(record, sort_keys=True)
+    note = staging / RUN_FILE
+    if record is None or not note.exists() or note.read_text(encoding="utf-8") != made:
+        for left in (*staging.glob("*.parquet"), *staging.glob("*.json")):  # the lock stays
+            left.unlink()
+        write_text(note, made)
     return staging
 
 

@@ -6,6 +6,8 @@
     OUT/corpus.json                      counts, vocabulary, checksums; written last: without it the folder is not a shard set
 
 A row is `SCHEMA`; the points per frame, the channels (x, y in pixels, confidence) and the format version stand in each file's metadata.
+A recording has keypoints, pictures or both; who reads says which of them he wants, and the other's column isn't touched. Its pictures are either encoded one by
+one, or one video with many places at which decoding can begin. Format 1 had no pictures and is read as well.
 """
 
 from __future__ import annotations
@@ -27,11 +29,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from models.class_map import ClassMap
 from models.errors import ShardError, VocabularyError
 from models.inputs.clip import Clip
+from models.inputs.frames import EncodedPictures, Frames
+from models.inputs.inputs import Modality
+from models.media import VideoSegment
 from models.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2
 CHANNELS = 3
-ROW_GROUP_ROWS = 16  # a reader holds one row group: about 3 MB of 150-frame clips
+ROW_GROUP_ROWS = 16  # a reader holds one row group: about 3 MB of the keypoints of 150-frame clips
 CORPUS_FILE = "corpus.json"
 AGAIN = "run preprocess again"
 INDEX_COLUMNS = ("name", "signer", "gloss", "label", "n_frames")
@@ -49,9 +54,16 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("n_frames", pa.int32(), nullable=False),
         pa.field("keypoints", pa.large_list(pa.float32())),  # T·K·3, frame by frame
-        pa.field("frames", pa.list_(pa.binary())),  # encoded pictures; null: keypoints only
+        pa.field("frames", pa.list_(pa.binary())),  # the pictures, or one video of them; null: keypoints only
+        pa.field("frames_form", pa.string()),  # how they are encoded: PICTURE_FORMS, or VIDEO_FORM
+        pa.field("frames_width", pa.int32()),  # of the pictures as stored; width and height above are those of the keypoints' frame
+        pa.field("frames_height", pa.int32()),
     ]
 )
+PICTURE_FORMS = ("jpeg", "png", "webp")
+VIDEO_FORM = "h264"
+KEYPOINTS_ONLY: tuple[Modality, ...] = ("keypoints",)
+_COLUMNS_OF: dict[Modality, tuple[str, ...]] = {"keypoints": ("keypoints",), "frames": ("frames", "frames_form", "frames_width", "frames_height")}
 
 
 class SplitCounts(BaseModel):
@@ -78,7 +90,10 @@ class ShardFile(BaseModel):
 
 
 class CorpusFile(BaseModel):
-    """What `corpus.json` holds. labels: the class map of isolated signs, where the position is the class id; empty for continuous signing.
+    """What `corpus.json` holds.
+
+    num_keypoints: points per frame, 0 where no recording has keypoints. modalities: what every recording has.
+    labels: the class map of isolated signs, where the position is the class id; empty for continuous signing.
     labels_source: the class list's file, or how the map was made. checksum: over the files' checksums, the vocabulary and the class map.
     options: how the shards were made.
     """
@@ -88,6 +103,7 @@ class CorpusFile(BaseModel):
     corpus: str
     licence: str
     num_keypoints: int
+    modalities: tuple[Modality, ...] = KEYPOINTS_ONLY
     splits: dict[str, SplitCounts]
     vocabulary: dict[str, Any]
     vocabulary_source: str
@@ -176,11 +192,11 @@ class ShardSet:
                 rows += pq.read_table(file, columns=list(INDEX_COLUMNS), use_threads=False).to_pylist()
         return [_index_row(row, split) for row in rows]
 
-    def rows(self, split: str, names: Collection[str] | None = None) -> Iterator[Clip]:
-        """The clips of a split (those of `names`, where given) in the order of the shards, read in this process without Ray."""
+    def rows(self, split: str, names: Collection[str] | None = None, *, modalities: Sequence[Modality] = KEYPOINTS_ONLY) -> Iterator[Clip]:
+        """The clips of a split (those of `names`, where given) with these modalities, in the order of the shards, read in this process without Ray."""
         wanted = None if names is None else frozenset(names)
         for file in self.files(split):
-            for group in _row_groups(file, wanted):
+            for group in _row_groups(file, wanted, modalities):
                 yield from _clips(group, wanted)
 
     def verify(self) -> None:
@@ -216,14 +232,19 @@ def read_corpus_file(path: Path) -> CorpusFile:
 
 
 def clip_from_row(row: Mapping[str, Any]) -> Clip:
-    """The clip of one row of a shard, as pyarrow (`to_pylist`), pandas or Ray Data (numpy) give it; its keypoints are a copy of its own."""
+    """The clip of one row of a shard, as pyarrow (`to_pylist`), pandas or Ray Data (numpy) give it; its keypoints are a copy of its own.
+
+    Columns of modalities that weren't read are missing or null: the clip has no points, or no frames.
+    """
     num_frames = int(row["n_frames"])
-    keypoints = np.array(row["keypoints"], dtype=np.float32).reshape(num_frames, -1, CHANNELS)
+    points = row.get("keypoints")
+    keypoints = np.zeros((num_frames, 0, CHANNELS), np.float32) if _is_null(points) else np.array(points, np.float32).reshape(num_frames, -1, CHANNELS)
     gloss = row["gloss"]
     fps = row["fps"]
     return Clip(
         name=str(row["name"]),
         keypoints=keypoints,
+        frames=_frames(row, num_frames),
         frame_size=(int(row["width"]), int(row["height"])),
         glosses=None if _is_null(gloss) else tuple(str(entry) for entry in gloss),
         label=_optional_text(row["label"]),
@@ -231,6 +252,16 @@ def clip_from_row(row: Mapping[str, Any]) -> Clip:
         signer=str(row["signer"]),
         fps=None if _is_null(fps) else float(fps),
     )
+
+
+def _frames(row: Mapping[str, Any], num_frames: int) -> Frames | None:
+    encoded = row.get("frames")
+    if encoded is None or _is_null(encoded):
+        return None
+    size = (int(row["frames_width"]), int(row["frames_height"]))
+    if row["frames_form"] == VIDEO_FORM:
+        return VideoSegment(content=encoded[0], num_frames=num_frames, size=size)
+    return EncodedPictures(pictures=encoded, size=size)
 
 
 def corpus_checksum(files: Mapping[str, ShardFile], vocabulary: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -261,19 +292,33 @@ def row_group_sizes(file: Path) -> list[int]:
         return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
 
 
-def read_row_groups(file: Path, groups: Iterable[int]) -> Iterator[Clip]:
+def read_row_groups(file: Path, groups: Iterable[int], modalities: Sequence[Modality] = KEYPOINTS_ONLY) -> Iterator[Clip]:
     """The clips of some row groups of a shard, by number, one group at a time: a piece of work. Errors: ShardError where it can't be read."""
     with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        columns = columns_of(parquet.schema_arrow, modalities)
         for number in groups:
-            yield from _clips(parquet.read_row_group(number, use_threads=False), None)
+            yield from _clips(parquet.read_row_group(number, columns=columns, use_threads=False), None)
 
 
-def _row_groups(file: Path, wanted: frozenset[str] | None) -> Iterator[pa.Table]:
+def shard_columns(file: Path, modalities: Sequence[Modality]) -> list[str]:
+    """The columns of a shard that clips with these modalities are made of. Errors: ShardError where it can't be read."""
     with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        return columns_of(parquet.schema_arrow, modalities)
+
+
+def columns_of(schema: pa.Schema, modalities: Sequence[Modality]) -> list[str]:
+    """The columns of a shard that clips with these modalities are made of."""
+    others = {column for modality, columns in _COLUMNS_OF.items() if modality not in modalities for column in columns}
+    return [name for name in schema.names if name not in others]
+
+
+def _row_groups(file: Path, wanted: frozenset[str] | None, modalities: Sequence[Modality]) -> Iterator[pa.Table]:
+    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+        columns = columns_of(parquet.schema_arrow, modalities)
         for number in range(parquet.num_row_groups):
             if wanted is not None and wanted.isdisjoint(parquet.read_row_group(number, columns=["name"])["name"].to_pylist()):
                 continue
-            yield parquet.read_row_group(number, use_threads=False)
+            yield parquet.read_row_group(number, columns=columns, use_threads=False)
 
 
 def clips_from_table(table: pa.Table) -> Iterator[Clip]:
@@ -282,10 +327,21 @@ def clips_from_table(table: pa.Table) -> Iterator[Clip]:
 
 
 def _clips(group: pa.Table, wanted: frozenset[str] | None) -> Iterator[Clip]:
-    keypoints = group["keypoints"]
-    for position, row in enumerate(group.drop_columns(["keypoints", "frames"]).to_pylist()):
+    heavy = [name for name in ("keypoints", "frames") if name in group.column_names]
+    for position, row in enumerate(group.drop_columns(heavy).to_pylist()):
         if wanted is None or row["name"] in wanted:
-            yield clip_from_row({**row, "keypoints": keypoints[position].values.to_numpy(zero_copy_only=False)})
+            yield clip_from_row({**row, **{name: _heavy(group[name][position]) for name in heavy}})
+
+
+def _heavy(cell: Any) -> Any:
+    """Numbers as an array, pictures as bytes; None where the row has none."""
+    if not cell.is_valid:
+        return None
+    return (
+        cell.as_py()
+        if pa.types.is_binary(cell.type.value_type) or pa.types.is_large_binary(cell.type.value_type)
+        else cell.values.to_numpy(zero_copy_only=False)
+    )
 
 
 def _index_row(row: dict[str, Any], split: str) -> IndexRow:

@@ -34,6 +34,8 @@ class ClipFacts:
     n_frames: int
     glosses: tuple[str, ...] | None
     label: str | None
+    has_keypoints: bool
+    has_pictures: bool
     points: int
     zeroed: int
     points_outside: int
@@ -41,38 +43,40 @@ class ClipFacts:
     confidences_above_1: int
 
 
-def recording_problem(recording: Recording, num_keypoints: int) -> str | None:
-    """Why a recording can't become a row of a shard (`kind: detail`, one line); None where it can.
+def recording_problem(recording: Recording, num_keypoints: int, num_frames: int) -> str | None:
+    """Why a recording of `num_frames` frames can't become a row of a shard (`kind: detail`, one line); None where it can.
 
     A training recording needs its glosses or its label; the other splits keep recordings without, which can be recognised but not scored.
     """
-    assert recording.keypoints is not None
-    problem = keypoint_problem(recording.keypoints, num_keypoints)
+    problem = None if recording.keypoints is None else keypoint_problem(recording.keypoints, num_keypoints)
+    if problem is None and recording.keypoints is None and num_frames == 0:
+        problem = "nothing to see: the recording has neither keypoints nor pictures that are kept"
+    if problem is None and num_frames < MIN_FRAMES:
+        problem = f"too short: {num_frames} frames found, at least {MIN_FRAMES} needed"
     if problem is not None:
         return problem
     if not (recording.width and recording.height):
         return "no frame size: neither the keypoint file nor the corpus says width and height in pixels"
-    if recording.split == "train" and not (recording.glosses or recording.label):
-        return "empty gloss: a training recording needs glosses or a label"
     return None
 
 
-def clip_facts(recording: Recording) -> ClipFacts:
+def clip_facts(recording: Recording, num_frames: int, *, has_pictures: bool = False) -> ClipFacts:
     """Facts of an accepted recording. A point is missing where all its numbers are zero, and outside where it is there but beyond the picture."""
-    keypoints = recording.keypoints
-    assert keypoints is not None
+    points = np.zeros((0, 0, 3), np.float32) if recording.keypoints is None else recording.keypoints
     assert recording.width
     assert recording.height
-    x, y, confidence = keypoints[..., 0], keypoints[..., 1], keypoints[..., 2]
-    missing = ~keypoints.any(axis=2)
+    x, y, confidence = points[..., 0], points[..., 1], points[..., 2]
+    missing = ~points.any(axis=2)
     outside = ((x < 0) | (x > recording.width) | (y < 0) | (y > recording.height)) & ~missing
     return ClipFacts(
         name=recording.name,
         split=recording.split,
         signer=recording.signer,
-        n_frames=len(keypoints),
+        n_frames=num_frames,
         glosses=recording.glosses,
         label=recording.label,
+        has_keypoints=recording.keypoints is not None,
+        has_pictures=has_pictures,
         points=missing.size,
         zeroed=recording.num_zeroed,
         points_outside=int(np.count_nonzero(outside)),
@@ -130,6 +134,8 @@ def _split_report(clips: Sequence[ClipFacts], vocabulary: Vocabulary, labels: Se
         **split_counts(clips).model_dump(),
         "continuous": sum(clip.glosses is not None for clip in clips),
         "isolated": sum(clip.label is not None for clip in clips),
+        "with_keypoints": sum(clip.has_keypoints for clip in clips),
+        "with_pictures": sum(clip.has_pictures for clip in clips),
         "classes": _class_report(clips, labels),
         "gloss_types": len({gloss for glosses in normalised.values() for gloss in glosses}),
         "unknown_glosses": {
@@ -163,7 +169,7 @@ def _class_report(clips: Sequence[ClipFacts], labels: Sequence[str]) -> dict[str
 
 def _point_share(clips: Sequence[ClipFacts], count: Callable[[ClipFacts], int]) -> dict[str, float]:
     total = sum(clip.points for clip in clips)
-    return {"share": round(sum(map(count, clips)) / total, 6), "recordings": sum(count(clip) > 0 for clip in clips)}
+    return {"share": round(sum(map(count, clips)) / total, 6) if total else 0.0, "recordings": sum(count(clip) > 0 for clip in clips)}
 
 
 def report_table(report: dict[str, Any]) -> RenderableType:
@@ -215,6 +221,14 @@ def _isolated(entry: Entry) -> bool:
     return bool(entry["isolated"])
 
 
+def _has_points(entry: Entry) -> bool:
+    return bool(entry["with_keypoints"])
+
+
+def _has_pictures(entry: Entry) -> bool:
+    return bool(entry["with_pictures"])
+
+
 def _has_infinite(entry: Entry) -> bool:
     return bool(entry["infinite_numbers"]["numbers"])
 
@@ -225,6 +239,8 @@ def _of_points(entry: dict[str, float]) -> str:
 
 _TABLE_ROWS: tuple[tuple[Callable[[Entry], bool], str, Callable[[Entry], str]], ...] = (
     (_always, "recordings", lambda entry: f"{entry['recordings']:,}"),
+    (_has_pictures, "with pictures", lambda entry: f"{entry['with_pictures']:,}"),
+    (_has_pictures, "with keypoints", lambda entry: f"{entry['with_keypoints']:,}"),
     (_always, "signers", lambda entry: f"{entry['signers']:,}"),
     (_always, "frames", lambda entry: f"{entry['frames']:,}"),
     (_always, "frames of the shortest", lambda entry: f"{entry['frames_min']:,}"),
@@ -242,8 +258,8 @@ _TABLE_ROWS: tuple[tuple[Callable[[Entry], bool], str, Callable[[Entry], str]], 
     (_isolated, "clips of the commonest class", lambda entry: f"{entry['classes']['clips_max']:,}"),
     (_isolated, "recordings of unknown classes", lambda entry: f"{sum(entry['classes']['unknown'].values()):,}"),
     (_always, "without glosses or label", lambda entry: f"{len(entry['without_annotation']):,}"),
-    (_always, "points outside picture", lambda entry: _of_points(entry["outside_picture"])),
-    (_always, "confidences above 1", lambda entry: _of_points(entry["confidence_above_1"])),
-    (_always, "points missing (zeros)", lambda entry: _of_points(entry["missing_points"])),
+    (_has_points, "points outside picture", lambda entry: _of_points(entry["outside_picture"])),
+    (_has_points, "confidences above 1", lambda entry: _of_points(entry["confidence_above_1"])),
+    (_has_points, "points missing (zeros)", lambda entry: _of_points(entry["missing_points"])),
     (_has_infinite, "infinite numbers set to 0", lambda entry: f"{entry['infinite_numbers']['numbers']:,} in {entry['infinite_numbers']['recordings']:,}"),
 )

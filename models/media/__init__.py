@@ -2,6 +2,7 @@
 
 from models.media.keypoints import KEYPOINT_READERS, KeypointClip, parse_keypoints, read_keypoints
 from models.media.pictures import PICTURE_SUFFIXES, read_picture_folder
+from models.media.segment import VideoSegment
 from models.media.stream_index import VideoLimits
 from models.media.video import DEFAULT_LIMITS, VIDEO_SUFFIXES, VideoClip, parse_video, read_frames, read_video
 
@@ -13,6 +14,7 @@ __all__ = [
     "KeypointClip",
     "VideoClip",
     "VideoLimits",
+    "VideoSegment",
     "parse_keypoints",
     "parse_video",
     "read_frames",

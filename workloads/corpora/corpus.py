@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from workloads.corpora.recording import Recording
@@ -23,12 +25,13 @@ class Rejection:
 class Part:
     """A piece of one split. `read` yields its recordings in the corpus's order and travels to other processes by pickle.
 
-    num_bytes: about how many bytes of keypoints it holds.
+    num_bytes: about how many bytes of keypoints, or of videos, it holds. num_recordings: how many it lists; None where only reading tells.
     """
 
     split: str
     read: Callable[[], Iterator[Recording | Rejection]]
     num_bytes: int = 0
+    num_recordings: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,24 @@ class Corpus:
         yield from self.rejections
         for part in self.parts:
             yield from part.read()
+
+
+def limited(corpus: Corpus, limit: int | None) -> Corpus:
+    """The corpus with the first `limit` recordings of each split only; None leaves it whole."""
+    if limit is None:
+        return corpus
+    parts, left = [], {part.split: limit for part in corpus.parts}
+    for part in corpus.parts:
+        count = min(left[part.split], limit if part.num_recordings is None else part.num_recordings)
+        left[part.split] -= count
+        if count:
+            num_bytes = round(part.num_bytes * count / (part.num_recordings or count))
+            parts.append(replace(part, read=partial(_first, part.read, count), num_bytes=num_bytes, num_recordings=part.num_recordings and count))
+    return replace(corpus, parts=tuple(parts))
+
+
+def _first(read: Callable[[], Iterator[Recording | Rejection]], count: int) -> Iterator[Recording | Rejection]:
+    return islice(read(), count)
 
 
 Reader = Callable[[Path | None, Mapping[str, str]], Corpus]  # source folder or file, and the corpus's own options

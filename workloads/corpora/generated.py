@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import CorpusError
+from models.inputs.frames import Pictures
+from models.media import VideoClip
 from workloads.corpora import synthetic
 from workloads.corpora.corpus import Corpus, Part, file_digest, text_digest
 from workloads.corpora.recording import Recording
@@ -60,9 +62,14 @@ def _parts(options: SyntheticOptions) -> Iterator[Part]:
         members = [sentence for sentence in sentences if sentence.split == split]
         for start in range(0, len(members), SENTENCES_PER_PART):
             block = tuple(members[start : start + SENTENCES_PER_PART])
-            yield Part(split=split, read=partial(_recordings, options, block), num_bytes=len(block) * BYTES_PER_SENTENCE)
+            yield Part(split=split, read=partial(_recordings, options, block), num_bytes=len(block) * BYTES_PER_SENTENCE, num_recordings=len(block))
 
 
 def _recordings(options: SyntheticOptions, sentences: Sequence[Sentence]) -> Iterator[Recording]:
     for sentence in sentences:
-        yield synthetic.generate(options, sentence)
+        recording = synthetic.generate(options, sentence)
+        yield dataclasses.replace(recording, filmed=partial(_drawn, options, sentence)) if options.rgb else recording
+
+
+def _drawn(options: SyntheticOptions, sentence: Sentence) -> VideoClip:
+    return VideoClip(frames=Pictures(array=synthetic.render(options, sentence)), fps=options.fps)

@@ -1,8 +1,9 @@
 """The user's own recordings, listed in a table: CSV, TSV, JSON lines or Parquet.
 
-Columns: name, path (a keypoint file, relative to the manifest), and as far as known split, signer, gloss (blank-separated) or label (of an
-isolated sign, taken as it is written), text, fps, width, height. Only name and path must be there. A recording without a split goes to
-`test`: nothing is trained on unless its row says so. What a row says of fps and frame size goes before what the keypoint file says.
+Columns: name, path (a video, a folder of pictures or a keypoint file, relative to the manifest), keypoints (the keypoint file of a video or folder), and
+as far as known split, signer, gloss (blank-separated) or label (of an isolated sign, taken as it is written), text, fps, width, height. Only name and path
+must be there. A recording without a split goes to `test`: nothing is trained on unless its row says so. What a row says of fps and frame size goes before
+what the files say; width and height are those of the keypoints' frame.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ import pyarrow
 import pyarrow.parquet
 
 from models.errors import CorpusError
-from models.media import KEYPOINT_READERS, VIDEO_SUFFIXES
+from models.media import KEYPOINT_READERS, VIDEO_SUFFIXES, read_frames
 from workloads.corpora.corpus import Corpus, Part, Rejection, file_digest, text_digest
 from workloads.corpora.recording import Recording
 
 REQUIRED = ("name", "path")
-COLUMNS = (*REQUIRED, "split", "signer", "gloss", "label", "text", "fps", "width", "height")
+COLUMNS = (*REQUIRED, "keypoints", "split", "signer", "gloss", "label", "text", "fps", "width", "height")
 DEFAULT_SPLIT = "test"
 SPLIT_NAME = re.compile(r"\w[\w-]*")  # it becomes a folder's name
 ROWS_PER_PART = 128
@@ -125,11 +126,13 @@ def _recording(row: dict[str, Any], name: str, split: str, folder: Path) -> Reco
     """The recording of one row; ValueError with the reason where it can't be used."""
     gloss = row.get("gloss")
     width, height = _number(row, "width"), _number(row, "height")
+    film, points = _files(folder, _text(row, "path"), _text(row, "keypoints"))
     return Recording(
         name=name,
         split=split,
         signer=_text(row, "signer") or "",
-        path=_keypoint_path(folder, _text(row, "path")).resolve(),  # it is read in another process
+        path=points,
+        filmed=None if film is None else partial(read_frames, film),
         glosses=tuple(" ".join(map(str, gloss)).split() if isinstance(gloss, list) else (_text(row, "gloss") or "").split()) or None,
         label=_text(row, "label"),
         text=_text(row, "text"),
@@ -139,18 +142,29 @@ def _recording(row: dict[str, Any], name: str, split: str, folder: Path) -> Reco
     )
 
 
-def _keypoint_path(folder: Path, value: str | None) -> Path:
-    if value is None:
+def _files(folder: Path, path: str | None, keypoints: str | None) -> tuple[Path | None, Path | None]:
+    """The video or folder of pictures, and the keypoint file, of a row; absolute, for they are read in other processes."""
+    if path is None:
         raise ValueError("no path: the row names no file")
-    path = folder / value
+    first = _existing(folder / path)
+    if first.is_dir() or first.suffix.lower() in VIDEO_SUFFIXES:
+        return first, None if keypoints is None else _keypoint_file(folder / keypoints)
+    if keypoints is not None:
+        raise ValueError(f"keypoints twice: path must be a video or a folder of pictures where the row names a keypoint file, and {first} is neither")
+    return None, _keypoint_file(first)
+
+
+def _keypoint_file(path: Path) -> Path:
+    if path.suffix.lower() not in KEYPOINT_READERS:
+        kinds = f"keypoint file ({', '.join(KEYPOINT_READERS)})"
+        raise ValueError(f"unknown kind: {path} is no video ({', '.join(sorted(VIDEO_SUFFIXES))}), folder of pictures or {kinds}")
+    return _existing(path)
+
+
+def _existing(path: Path) -> Path:
     if not path.exists():
         raise ValueError(f"missing file: {path}")
-    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
-        kind = "a folder of frames" if path.is_dir() else "a video"
-        raise ValueError(f"keypoints needed: {path} is {kind}; estimate its keypoints and list the keypoint file")
-    if path.suffix.lower() not in KEYPOINT_READERS:
-        raise ValueError(f"keypoints needed: {path} is no keypoint file ({', '.join(KEYPOINT_READERS)})")
-    return path
+    return path.resolve()
 
 
 def _text(row: dict[str, Any], column: str) -> str | None:
@@ -178,12 +192,22 @@ def _parts(recordings: list[Recording]) -> Iterator[Part]:
         members = [recording for recording in recordings if recording.split == split]
         for start in range(0, len(members), ROWS_PER_PART):
             block = tuple(members[start : start + ROWS_PER_PART])
-            yield Part(split=split, read=partial(iter, block), num_bytes=sum(_num_bytes(recording) for recording in block))
+            yield Part(split=split, read=partial(iter, block), num_bytes=sum(_num_bytes(recording) for recording in block), num_recordings=len(block))
 
 
 def _num_bytes(recording: Recording) -> int:
-    assert recording.path is not None
-    return recording.path.stat().st_size
+    return sum(_size(path) for path in _paths(recording))
+
+
+def _paths(recording: Recording) -> Iterator[Path]:
+    if recording.path is not None:
+        yield recording.path
+    if isinstance(recording.filmed, partial):
+        yield recording.filmed.args[0]
+
+
+def _size(path: Path) -> int:
+    return sum(entry.stat().st_size for entry in path.iterdir() if entry.is_file()) if path.is_dir() else path.stat().st_size
 
 
 def _stamp(recording: Recording) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from models.media import VideoClip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +16,8 @@ class Recording:
     """One clip as its corpus describes it; heavy parts may be left on disk (`path`) for the shard writer to read.
 
     keypoints: float array (T, K, 3): x, y in pixels of a width × height frame, confidence; or None.
-    path: keypoint file, video or frame folder that `workloads.preprocess` reads where `keypoints` is None.
+    path: keypoint file that `workloads.preprocess` reads where `keypoints` is None. filmed: opens the recording's pictures, still encoded, and travels to other
+    processes by pickle; None where there are none. A recording has keypoints, pictures or both, one frame of each for the other.
     num_zeroed: numbers in it that were infinite at the source and that the reader set to 0.
     glosses: the sentence's glosses in order (continuous signing), or None where there is no annotation. label: the class of an isolated sign.
     """
@@ -24,6 +28,7 @@ class Recording:
     keypoints: np.ndarray | None = None
     num_zeroed: int = 0
     path: Path | None = None
+    filmed: Callable[[], VideoClip] | None = None
     glosses: tuple[str, ...] | None = None
     label: str | None = None
     text: str | None = None

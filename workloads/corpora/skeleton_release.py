@@ -184,7 +184,9 @@ def _parts(splits: Sequence[_Split], classes: Sequence[str], release: SkeletonRe
         places = list(place_of.values())
         for start in range(0, len(places), CLIPS_PER_PART):
             block = _block(split, places[start : start + CLIPS_PER_PART], classes, release.signer_of)
-            parts.append(Part(split=split.split, read=partial(_recordings, block), num_bytes=len(block.places) * split.num_bytes))
+            parts.append(
+                Part(split=split.split, read=partial(_recordings, block), num_bytes=len(block.places) * split.num_bytes, num_recordings=len(block.places))
+            )
     return tuple(parts), tuple(rejections)
 
 

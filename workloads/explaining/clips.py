@@ -8,7 +8,7 @@ from pathlib import Path
 from models.answering import Unanswered
 from models.errors import RecordingError
 from models.inputs.clip import Clip
-from workloads.predict import listed, read_clips
+from workloads.recorded_clips import listed, read_clips
 from workloads.shards import ShardSet
 
 

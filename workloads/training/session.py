@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from models.errors import ShardError
 from models.inputs.clip import Clip
-from workloads.shards import ShardSet, clips_from_table
+from models.inputs.inputs import Modality
+from workloads.shards import KEYPOINTS_ONLY, ShardSet, clips_from_table
 from workloads.training.batches import ClipSource
 
 READ_ROWS = 16  # rows that come from Ray Data at a time
@@ -47,14 +48,14 @@ class LocalSession:
 
     rank, world_size = 0, 1
 
-    def __init__(self, shards: ShardSet, *, train_split: str, dev_split: str, device: str = "cpu") -> None:
-        self._shards, self._train, self._dev, self.device = shards, train_split, dev_split, device
+    def __init__(self, shards: ShardSet, *, train_split: str, dev_split: str, modalities: Sequence[Modality] = KEYPOINTS_ONLY, device: str = "cpu") -> None:
+        self._shards, self._train, self._dev, self._modalities, self.device = shards, train_split, dev_split, modalities, device
 
     def training_clips(self) -> ClipSource:
-        return ClipsOf(lambda: self._shards.rows(self._train), len(self._shards.index(self._train)))
+        return ClipsOf(lambda: self._shards.rows(self._train, modalities=self._modalities), len(self._shards.index(self._train)))
 
     def validation_clips(self) -> list[Clip]:
-        return list(self._shards.rows(self._dev))
+        return list(self._shards.rows(self._dev, modalities=self._modalities))
 
     def report(self, metrics: dict[str, float | str]) -> None:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any
 from cluster.environment import quiet_logging, quiet_ray_data
 from cluster.ray_cluster import ClusterInfo, connect, default_num_cpus
 from models.errors import RecipeError, ShardError, TrainingError
+from models.inputs.inputs import Modality
 from workloads.recipe import Recipe, parse_recipe
-from workloads.shards import ShardSet
+from workloads.shards import ShardSet, shard_columns
 from workloads.training.events import EVENTS, EventLog
 from workloads.training.faults import read_fault
 from workloads.training.loop import Outcome, Setting, run_training
@@ -30,7 +31,7 @@ def train_in_process(recipe: Recipe, setting: Setting, shards: ShardSet) -> Outc
 
     quiet_logging()
     device = "cuda" if recipe.train.gpus_per_worker else "cpu"
-    session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split, device=device)
+    session = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split, modalities=recipe.inputs.modalities, device=device)
     with single_process_group():
         return run_training(recipe, setting, session)
 
@@ -91,6 +92,7 @@ def _trainer(recipe: Recipe, setting: Setting, shards: ShardSet) -> Any:
     from ray.train.torch import TorchTrainer
 
     options = recipe.train
+    splits = {"train": recipe.data.train_split, "dev": recipe.data.dev_split}
     gpus = {"GPU": options.gpus_per_worker} if options.gpus_per_worker else {}
     return TorchTrainer(
         _worker,
@@ -106,17 +108,19 @@ def _trainer(recipe: Recipe, setting: Setting, shards: ShardSet) -> Any:
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_failure_log(setting.folder)],
         ),
-        datasets={"train": _dataset(shards, recipe.data.train_split), "dev": _dataset(shards, recipe.data.dev_split)},
+        datasets={name: _dataset(shards, split, recipe.inputs.modalities) for name, split in splits.items()},
         dataset_config=DataConfig(datasets_to_split=["train"], execution_options=ExecutionOptions(preserve_order=True)),
     )
 
 
-def _dataset(shards: ShardSet, split: str) -> Any:
+def _dataset(shards: ShardSet, split: str, modalities: Sequence[Modality]) -> Any:
+    """Only what the network looks at is read: pictures are a hundred times the size of keypoints."""
     import ray.data
     from ray.exceptions import RayError
 
+    files = shards.files(split)
     try:
-        return ray.data.read_parquet([str(path) for path in shards.files(split)])
+        return ray.data.read_parquet([str(path) for path in files], columns=shard_columns(files[0], modalities))
     except (OSError, RayError) as error:
         raise ShardError(f"Ray Data can't read {shards.path / split} ({last_line(error)}): all nodes must see the shards") from None
 

@@ -96,7 +96,7 @@ def test_the_index_reads_the_small_columns(made: Path) -> None:
 def test_files_have_the_documented_form(made: Path) -> None:
     file = pq.ParquetFile(ShardSet.open(made).files("train")[0])
     assert file.schema_arrow.equals(SCHEMA)
-    assert json.loads(file.schema_arrow.metadata[b"signray.shard"]) == {"format": 1, "keypoints": 133, "channels": 3}
+    assert json.loads(file.schema_arrow.metadata[b"signray.shard"]) == {"format": 2, "keypoints": 133, "channels": 3}
     assert file.metadata.num_rows == ROWS_PER_SHARD
     assert {file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)} == {ROW_GROUP_ROWS}
 

@@ -21,7 +21,7 @@ class SyntheticOptions:
     sign_seconds: mean duration of one sign without the transitions, which take about as long again.
     style: how far signers differ in proportions, position, tempo and amplitude. variation: how far two tokens of one sign by one signer differ.
     noise: jitter and drift of the tracked points. dropout: points and hands that the tracker loses for a few frames.
-    width, height: size of the picture in pixels.
+    width, height: size of the picture in pixels. rgb: 1 draws the pictures, too, in that size.
 
     Raises CorpusError where an option is out of range.
     """
@@ -49,9 +49,10 @@ class SyntheticOptions:
     dropout: float = 1.0
     width: int = 210
     height: int = 260
+    rgb: int = 0
 
     def __post_init__(self) -> None:
-        largest = {"glosses": len(LEXICON), "num_left_handed": self.num_signers, "isolated": 1}
+        largest = {"glosses": len(LEXICON), "num_left_handed": self.num_signers, "isolated": 1, "rgb": 1}
         smallest = {
             "glosses": 2,
             "num_train": 1,

@@ -74,8 +74,8 @@ def test_each_unusable_row_has_its_reason(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     rows = [
         {"name": "gone", "path": "gone.npz"},
-        {"name": "video", "path": "v.mp4"},
-        {"name": "folder", "path": "frames"},
+        {"name": "twice", "path": "a.npz", "keypoints": "a.npz"},
+        {"name": "no keypoints", "path": "v.mp4", "keypoints": "notes.txt"},
         {"name": "text", "path": "notes.txt"},
         {"name": "", "path": "a.npz"},
         {"name": "pathless", "path": ""},
@@ -89,17 +89,16 @@ def test_each_unusable_row_has_its_reason(tmp_path: Path) -> None:
     kinds = {name: reason.split(":")[0] for name, reason in reasons.items()}
     assert kinds == {
         "gone": "missing file",
-        "video": "keypoints needed",
-        "folder": "keypoints needed",
-        "text": "keypoints needed",
+        "twice": "keypoints twice",
+        "no keypoints": "unknown kind",
+        "text": "unknown kind",
         "": "no name",
         "pathless": "no path",
         "rate": "wrong fps",
         "split": "wrong split",
         "a": "duplicate name",
     }
-    assert "a video" in reasons["video"]
-    assert "a folder of frames" in reasons["folder"]
+    assert "path must be a video or a folder of pictures" in reasons["twice"]
     assert [clip.name for clip in taken(path)] == ["a"]
 
 
