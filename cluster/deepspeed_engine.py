@@ -49,10 +49,17 @@ def initialize(model: torch.nn.Module, optimizer: torch.optim.Optimizer, config:
     optimizer with `fused=True` is as fast). The learning rate is the caller's to schedule, through `optimizer`.
     """
     deepspeed = import_deepspeed()
+    _size_buckets(model, config["zero_optimization"])
     engine, _, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
     if config["zero_optimization"]["stage"] == 0 and not config.keys() & {"bf16", "fp16"}:
         _lighten_stage_0(engine, optimizer, config["gradient_clipping"])
     return engine
+
+
+def _size_buckets(model: torch.nn.Module, zero: dict[str, Any]) -> None:
+    """Buckets for gradients no larger than all of them: DeepSpeed's own take 2 GB each, on the device, for a network of any size."""
+    if zero["stage"]:
+        zero.setdefault("reduce_bucket_size", min(500_000_000, sum(parameter.numel() for parameter in model.parameters())))
 
 
 def import_deepspeed() -> Any:

@@ -8,6 +8,8 @@ from types import TracebackType
 
 import psutil
 
+_CGROUP = Path("/sys/fs/cgroup")
+
 
 def process_tree_pss(pid: int | None = None, *, also: str | None = None) -> int:
     """Bytes of PSS of a process (default: this one) and all its descendants.
@@ -81,3 +83,14 @@ def _processes_with(assignment: str) -> set[int]:
             if assignment.encode() in variables:
                 found.add(int(entry.name))
     return found
+
+
+def available_bytes() -> int:
+    """Memory that processes on this host may still take: what the kernel calls available, or less in a container with a limit."""
+    free = int(psutil.virtual_memory().available)
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        try:
+            free = min(free, int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text()))
+        except (OSError, ValueError):  # another version of cgroups, or "max": no limit
+            continue
+    return max(0, free)

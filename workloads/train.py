@@ -3,6 +3,7 @@
 python workloads/train.py --recipe mska_slr_phoenix2014t --set data.shards=SHARDS --set optim.lr=5e-4
 python workloads/train.py --resume RUN                   continue a run that was stopped or killed
 python workloads/train.py --recipe demo --print-recipe   show the resolved recipe and stop
+python workloads/train.py --recipe demo --dry-run        say what it needs (memory, hours, disk) and stop; refuse what can't fit
 ray job submit --working-dir . -- python workloads/train.py --recipe demo
 """
 
@@ -28,6 +29,12 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--resume", metavar="RUN", help="name or folder of a run to continue")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe, such as optim.lr=1e-3")
     parser.add_argument("--print-recipe", action="store_true", help="show the resolved recipe and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="measure what the recipe needs, refuse what can't fit with the nearest setting that does, and stop"
+    )
+    parser.add_argument(
+        "--worker-memory", type=float, metavar="GIB", help="of --dry-run: memory of a worker (of its GPU, where it has one) on the machines to come"
+    )
     return parser
 
 
@@ -44,6 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.print_recipe:
         recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
         print(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), end="")
+        return 0
+    if options.dry_run:
+        from workloads.training.dry_run import dry_run
+
+        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
+        dry_run(recipe, worker_gib=options.worker_memory)
         return 0
     recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe else old_run(options.resume, overrides=options.set)
     if ended(folder):
