@@ -133,6 +133,11 @@ def _lock_with_token() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
 
 
+def is_locked() -> bool:
+    """Whether this process hands a token to the clusters that it connects to."""
+    return os.environ.get("RAY_AUTH_MODE", "token" if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} else "disabled") == "token"
+
+
 def free_port() -> int:
     """A TCP port of this host that is free now, outside Ray's own range for workers (10002-19999)."""
     for _ in range(100):

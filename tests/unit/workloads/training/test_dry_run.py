@@ -62,9 +62,7 @@ def test_what_cannot_fit_is_refused_with_what_does(tiny_shards: Path, tmp_path: 
     recipe = tiny_recipe(tiny_shards, f"run.root={tmp_path}", "train.batch_size=8")
     measured, plan = probe_of(recipe).measure(), module.plan_of(recipe, ShardSet.open(tiny_shards))
     limit = (module.needed(measured, plan) - measured.activations_per_clip) / GIB
-    with pytest.raises(
-        TrainingError, match=r"can't fit: a worker needs .* MiB .*\(--worker-memory\); the nearest that fits: --set train.batch_size=[67]"
-    ):
+    with pytest.raises(TrainingError, match=r"can't fit: a worker needs .* GiB .*\(--worker-memory\); the nearest that fits: --set train.batch_size=[67]"):
         dry_run(recipe, worker_gib=limit)
     with pytest.raises(TrainingError, match="no batch size, ZeRO stage or number of workers makes it fit: take a smaller network"):
         dry_run(recipe, worker_gib=0.1)
