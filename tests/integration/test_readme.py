@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster import status
 from cluster.environment import REPOSITORY_ROOT
 from models.dsta_slr.config import DstaOptions
 from models.dsta_slr.network import DstaSlr
@@ -108,6 +109,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
         "workloads/evaluate.py": lambda arguments: evaluate.main(arguments if arguments[0] == "score" else [*arguments, "--in-process"]),
         "workloads/predict.py": predict.main,
         "workloads/explain.py": lambda arguments: explain.main([*arguments, "--no-film", "--gloss", "GEHEN"]),  # the toy recognises nothing
+        "cluster.status": status.main,
         "tests/parity/run.py": lambda _: parity.main([str(REPOSITORY_ROOT / "tests/parity/cases/mska_collate.json"), "--quiet"]),
     }
     run = 0
@@ -118,7 +120,7 @@ def test_readme_commands_run(workplace: Path, ray_cluster: HeadNode, capsys: pyt
         if command in DEMOS:
             assert DEMOS[command].main(["--toy"]) == 0
             continue
-        program, script, *arguments = shlex.split(command)
+        program, script, *arguments = shlex.split(command.replace(" -m ", " "))
         assert (program, script in jobs) == ("python", True), f"README: no test knows {command!r}"
         assert not jobs[script]([part.replace("demo_isolated", "demo_isolated-toy") for part in arguments]), command
     assert run >= 8
