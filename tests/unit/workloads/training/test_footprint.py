@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 
+import hypothesis
 import pytest
 import torch
 from hypothesis import given
@@ -72,6 +73,7 @@ def test_a_checkpoint_holds_the_weights_twice_and_what_the_optimizer_keeps() -> 
     assert checkpoint_bytes(MEASURED, replace(PLAN, zero_stage=2)) == checkpoint_bytes(MEASURED, PLAN) + 8 * FP32 * MIB
 
 
+@hypothesis.settings(deadline=None)
 @given(st.integers(1, 64), st.integers(0, 3), st.integers(0, 8), st.integers(200, 40_000), st.booleans())
 def test_the_suggestion_fits_and_keeps_the_clips_of_a_step(batch: int, stage: int, workers: int, limit_mib: int, on_gpu: bool) -> None:
     plan = replace(PLAN, batch_size=batch, zero_stage=stage, num_workers=workers, on_gpu=on_gpu)
