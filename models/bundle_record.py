@@ -30,6 +30,7 @@ class CorpusCard(Options):
     """The corpus that a network has learned from: what its scores mean and what may be done with it.
 
     cleanup: the rules by which glosses are cleaned before scoring (`models.metrics.cleanup.CLEANUPS`). checksum: of the shards.
+    extractors: what estimated the keypoints, name and version of each (`models.pose`); empty where the shards don't say it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class CorpusCard(Options):
     cleanup: str = "none"
     licence: str = UNNAMED_LICENCE
     checksum: str = ""
+    extractors: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> CorpusCard:

@@ -2,6 +2,7 @@
 
     python workloads/explain.py --bundle runs/demo/bundle clip.npz
     python workloads/explain.py --bundle runs/demo/bundle --shards data/demo 17_test --run runs/demo
+    python workloads/explain.py --bundle runs/demo/bundle clip.mp4 --pose rtmw.onnx
     python workloads/explain.py --bundle runs/demo/bundle clip.npz --layer streams.body.blocks.7 --gloss REGEN
     python workloads/explain.py --bundle runs/demo/bundle clip.npz --list-layers
 
@@ -29,12 +30,15 @@ from models.errors import BundleError
 from models.explanation import Explanation, drawable_layers, explain
 from models.inputs.clip import Clip
 from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, open_bundle
+from workloads.corpora.recording import Recording
 from workloads.entry import run_entry_point
-from workloads.explaining.clips import clip_of_file, clip_of_shards
+from workloads.estimation import ExtractorCheck, add_pose_arguments, pose_for
+from workloads.explaining.clips import clip_of_shards
 from workloads.explaining.film import check_film, write_film
 from workloads.explaining.slide import draw_slide
 from workloads.explaining.tracked import log_files, tracked_run
 from workloads.predict import frame_size
+from workloads.recorded_clips import listed, read_clip
 
 FOLDER = "explanations"
 
@@ -77,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bundle = chosen_member(open_bundle(given.bundle, tracking_uri=given.tracking_uri), given.member)
     if given.head is not None and given.head not in bundle.answering:
         raise BundleError(f"--head {given.head}: no head of {bundle.system}; there are {', '.join(bundle.answering)}")
-    clip = _clip(given)
+    clip = _clip(given, bundle)
     network = bundle.network("cuda" if torch.cuda.is_available() else "cpu")
     if given.list_layers:
         for name, shape in drawable_layers(bundle, network, clip).items():
@@ -90,10 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(log_files(run, files))
 
 
-def _clip(given: argparse.Namespace) -> Clip:
+def _clip(given: argparse.Namespace, bundle: Bundle) -> Clip:
     if given.shards is not None:
-        return clip_of_shards(given.clip, given.shards, given.split)
-    return clip_of_file(Path(given.clip), size=given.frame_size, fps=given.fps)
+        return clip_of_shards(given.clip, given.shards, given.split, bundle.modalities)
+    (recording,) = listed([Path(given.clip)], None, size=given.frame_size, fps=given.fps)
+    assert isinstance(recording, Recording)
+    check = ExtractorCheck(trained_on=bundle.corpus.extractors)
+    return read_clip(recording, bundle.modalities, pose=pose_for(bundle, given), check=check)
 
 
 def _folder(bundle: str) -> Path:
@@ -102,7 +109,7 @@ def _folder(bundle: str) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="explain.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("clip", metavar="CLIP", help="keypoint file, .npz or .pose; with --shards the name of a clip")
+    parser.add_argument("clip", metavar="CLIP", help="video, folder of pictures or keypoint file (.npz, .pose); with --shards the name of a clip")
     parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
     parser.add_argument("--shards", type=Path, metavar="FOLDER", help="take the clip of this name from shards")
     parser.add_argument("--split", help="the split that holds it (default: all are looked through)")
@@ -116,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {FOLDER}/ beside a bundle's folder, else {RUNS / FOLDER})")
     parser.add_argument("--no-film", action="store_true", help="the slide only")
     parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a run: log the files to it in MLflow")
-    parser.add_argument("--frame-size", type=frame_size, metavar="WxH", help="width and height in pixels of the file's pictures, instead of what it says")
+    add_pose_arguments(parser)
+    parser.add_argument("--frame-size", type=frame_size, metavar="WxH", help="width and height of a keypoint file's pictures, instead of what it says")
     parser.add_argument("--fps", type=float, help="frames per second of the file, instead of what it says")
     parser.add_argument("--tracking-uri", help=TRACKING_HELP)
     return parser

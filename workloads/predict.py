@@ -1,12 +1,13 @@
 """Recognise the signs in keypoint files, videos or folders of pictures: which glosses, when, or which isolated sign, and how sure the network is.
 
     python workloads/predict.py --bundle runs/demo/bundle clip.npz other.pose
+    python workloads/predict.py --bundle runs/demo/bundle --pose rtmw.onnx clip.mp4 frames/
     python workloads/predict.py --bundle runs/demo/bundle --manifest clips.csv --format jsonl --out answers.jsonl
     python workloads/predict.py --bundle models:/mska_slr_phoenix2014t@candidate clip.npz --format json | jq '.clips[0].sentence'
 
 A bundle that looks at pictures takes videos and folders of pictures, one that looks at keypoints takes keypoint files, one that looks at both takes a manifest
-whose rows name both (columns path and keypoints). A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size
-(width, height), fps) or .pose.
+whose rows name both (columns path and keypoints). With --pose keypoints are estimated where there are none, so that videos will do for all.
+A keypoint file is .npz (arrays keypoints (frames, points, 3: x, y in pixels, confidence), frame_size (width, height), fps) or .pose.
 A file that can't be used is answered by its error, the others are recognised all the same, and the exit status is 1.
 """
 
@@ -38,6 +39,7 @@ from models.recognition import Recognition
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, open_bundle, positive
 from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
+from workloads.estimation import ExtractorCheck, add_pose_arguments, pose_for
 from workloads.recorded_clips import listed, read_clips
 from workloads.reports import outcome_tables
 
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise CorpusError("nothing to recognise: give files, or --manifest FILE")
     recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
     bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
-    outcomes = predict(bundle, read_clips(recordings, bundle.modalities), chosen_decoding(bundle, decoding_choice(given)), batch_size=given.batch_size)
+    clips = read_clips(recordings, bundle.modalities, pose=pose_for(bundle, given), check=ExtractorCheck(trained_on=bundle.corpus.extractors))
+    outcomes = predict(bundle, clips, chosen_decoding(bundle, decoding_choice(given)), batch_size=given.batch_size)
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
     with given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out:
@@ -101,10 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--manifest", type=Path, help="table of clips with the columns name and path, as preprocess.py takes it (.csv, .tsv, .jsonl, .parquet)")
     parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    add_pose_arguments(parser)
     add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
     parser.add_argument(
-        "--frame-size", type=frame_size, metavar="WxH", help="width and height in pixels of the given files' pictures, instead of what they say"
+        "--frame-size", type=frame_size, metavar="WxH", help="width and height in pixels of the keypoint files' pictures, instead of what they say"
     )
     parser.add_argument("--fps", type=float, help="frames per second of the given files, instead of what they say")
     parser.add_argument("--tracking-uri", help=TRACKING_HELP)

@@ -26,12 +26,16 @@ _IGNORED_COMPONENTS = frozenset({"POSE_WORLD_LANDMARKS"})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeypointClip:
-    """Keypoints as their file holds them: float32 (T, K, 3), x and y in pixels and confidence; fps, width and height are None where the file has none."""
+    """Keypoints as their file holds them: float32 (T, K, 3), x and y in pixels and confidence; fps, width and height are None where the file has none.
+
+    extractor: what estimated them, name and version (`models.pose.PoseEstimator.extractor`), where the file says it.
+    """
 
     keypoints: np.ndarray
     fps: float | None
     width: int | None
     height: int | None
+    extractor: str | None = None
 
 
 def read_keypoints(path: Path) -> KeypointClip:
@@ -62,7 +66,7 @@ def parse_keypoints(content: bytes, kind: str, name: str, *, max_bytes: int | No
 def _parse_npz(content: bytes, name: str, max_bytes: int | None) -> KeypointClip:
     try:
         with zipfile.ZipFile(BytesIO(content)) as archive:
-            members = [key for key in ("keypoints", "fps", "frame_size") if f"{key}.npy" in archive.namelist()]
+            members = [key for key in ("keypoints", "fps", "frame_size", "extractor") if f"{key}.npy" in archive.namelist()]
             record = {key: _array(archive, f"{key}.npy", max_bytes) for key in members}
     except Exception as error:  # zipfile, zlib, bz2, lzma and NumPy each raise what damaged bytes lead to
         raise RecordingError(f"{name}: not a readable .npz file ({' '.join(str(error).split())[:100] or type(error).__name__})") from None
@@ -74,11 +78,15 @@ def _parse_npz(content: bytes, name: str, max_bytes: int | None) -> KeypointClip
     fps = record.get("fps")
     if fps is not None and (fps.size != 1 or fps.dtype.kind not in "fiu"):
         raise RecordingError(f"{name}: 'fps' must be one number, not an array of shape {fps.shape}")
+    extractor = record.get("extractor")
+    if extractor is not None and (extractor.size != 1 or extractor.dtype.kind != "U"):
+        raise RecordingError(f"{name}: 'extractor' must be one text, the estimator's name and version, not {extractor.dtype} {extractor.shape}")
     return KeypointClip(
         keypoints=_three_channels(record["keypoints"], name),
         fps=None if fps is None else float(fps.reshape(())),
         width=None if size is None else int(size[0]),
         height=None if size is None else int(size[1]),
+        extractor=None if extractor is None else str(extractor.reshape(())),
     )
 
 

@@ -18,6 +18,8 @@ from models.dsta_slr.network import DstaSlr
 from models.dsta_slr.published import export
 from tests.integration.head_node import HeadNode
 from tests.parity import run as parity
+from tests.unit.models.media.videos import numbered, write_video
+from tests.unit.models.tiny_onnx import write_pose_model
 from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
 from workloads import demo, demo_isolated, evaluate, explain, predict, preprocess, train
@@ -72,7 +74,7 @@ def write_released_checkpoint(path: Path) -> None:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz, files to score."""
+    """A folder with what the README's placeholders stand for: DIR, clips.csv, clip.npz, clip.mp4, rtmw.onnx, files to score."""
     monkeypatch.chdir(tmp_path)
     write_release(tmp_path / "DIR")
     write_skeletons(tmp_path / "DIR")
@@ -83,6 +85,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rows.append({"name": f"clip{number}", "path": f"{number}.npz", "split": split, "gloss": "HAUS BAUM" if number % 2 else "GEHEN"})
     write_manifest(tmp_path / "clips.csv", rows)
     write_npz(tmp_path / "clip.npz", keypoints(24, 99))
+    write_video(tmp_path / "clip.mp4", numbered(12))
+    write_pose_model(tmp_path / "rtmw.onnx")
     write_sentences(tmp_path)
     write_released_checkpoint(tmp_path / "wlasl100.pt")
     return tmp_path
