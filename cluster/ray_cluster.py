@@ -105,7 +105,7 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
     _lock_with_token()
     try:
         # The port of our choice, because the workers' RAY_ADDRESS must be known before the start.
-        with _environment(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=None):
+        with _environment(RAY_GCS_SERVER_PORT=str(port), RAY_ADDRESS=None), _starting():
             context = ray.init(
                 address="local",
                 num_cpus=num_cpus,
@@ -120,6 +120,17 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
     finally:
         ray.shutdown()
         reaper.communicate()
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Raises ConnectionError where Ray gives a start up, which it says by a bare Exception: on an overloaded machine after half a minute."""
+    try:
+        yield
+    except Exception as error:
+        raise ConnectionError(
+            f"a private Ray didn't start ({_first_line(error)}); see that the machine has memory and time to spare, then try again."
+        ) from error
 
 
 def _lock_with_token() -> None:

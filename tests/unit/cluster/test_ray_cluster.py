@@ -35,6 +35,19 @@ def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch
             pass
 
 
+def test_a_start_that_ray_gives_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own exception is a bare one; what it takes to see it is a machine that is overloaded."""
+
+    def given_up(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.init", given_up)
+    with pytest.raises(ConnectionError, match=r"^a private Ray didn't start \(The current node timed out during startup\.\); see that") as error, connect():
+        pass
+    assert "\n" not in str(error.value)
+
+
 def test_ray_data_gets_a_cpu_beside_the_workers() -> None:
     assert default_num_cpus(num_workers=64) == 65
     assert default_num_cpus() >= 2
