@@ -8,34 +8,57 @@ called by such a file, each through a stand-in of ours that checks its arguments
 from __future__ import annotations
 
 import collections
+import gzip
 import io
 import pickle
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 
 from models.errors import CorpusError
 
+# What the unpickler and gzip raise for damaged bytes.
+_DAMAGE = (
+    pickle.UnpicklingError,
+    zlib.error,
+    EOFError,
+    OverflowError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    RuntimeError,
+    MemoryError,
+)
+
 
 def load_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
-    """The object in a pickle file that holds plain containers, numbers, strings, torch tensors or numpy arrays.
+    """The object in a pickle file, gzipped or not, that holds plain containers, numbers, strings, torch tensors or numpy arrays.
 
     encoding: of the texts that Python 2 wrote; `latin1` reads its numpy arrays.
     Errors: CorpusError naming the file where it is missing, truncated, or refers to anything else (named as `module.name`).
     """
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             return _RestrictedUnpickler(file, encoding=encoding).load()
     except OSError as error:
         raise CorpusError(f"{path}: can't be read ({error.strerror or error})") from None
     except CorpusError as error:
         raise CorpusError(f"{path}: {error}") from None
-    except (pickle.UnpicklingError, EOFError, OverflowError, ValueError, TypeError, IndexError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())[:120]
         raise CorpusError(f"{path}: not a readable pickle, truncated or damaged ({type(error).__name__}: {reason})") from None
+
+
+def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
+    with path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if gzipped else path.open("rb")
 
 
 class _RestrictedUnpickler(pickle.Unpickler):

@@ -73,7 +73,7 @@ def _split_recordings(path: Path, split: str, release: KeypointRelease) -> Itera
 
 
 def _recording(key: str, sample: Any, split: str, release: KeypointRelease) -> Recording | Rejection:
-    keypoints = _keypoints(sample)
+    keypoints = keypoints_of(sample)
     if keypoints is None:
         return Rejection(name=key, split=split, reason="no keypoints: the sample needs 'keypoint', a tensor of frames x points x 3")
     name = str(sample.get("name", key))
@@ -91,8 +91,9 @@ def _recording(key: str, sample: Any, split: str, release: KeypointRelease) -> R
     )
 
 
-def _keypoints(sample: Any) -> np.ndarray | None:
-    value = sample.get("keypoint") if isinstance(sample, dict) else None
+def keypoints_of(sample: Any) -> np.ndarray | None:
+    """A sample's keypoints (T, K, 3), under the name that either repository gave them; None where it has none."""
+    value = sample.get("keypoint", sample.get("keypoints")) if isinstance(sample, dict) else None
     if isinstance(value, torch.Tensor):
         return value.float().numpy()
     return value.astype(np.float32) if isinstance(value, np.ndarray) and value.dtype.kind in "fiu" else None

@@ -83,7 +83,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (write_release(tmp_path) / "Phoenix-2014T.dev").unlink()
     with pytest.raises(CorpusError, match=r"Phoenix-2014T\.dev missing"):
         CORPORA["phoenix2014t"](tmp_path, {})
-    with pytest.raises(CorpusError, match="no options"):
+    with pytest.raises(CorpusError, match="has no option 'glosses'; its options are pictures, keypoints"):
         CORPORA["phoenix2014t"](tmp_path, {"glosses": "3"})
 
 
