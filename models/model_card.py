@@ -51,6 +51,8 @@ def _data(record: BundleRecord, classes: Vocabulary | ClassMap) -> str:
     corpus = record.corpus
     case = "" if isinstance(classes, ClassMap) else f", {'looked up in lower case' if corpus.lower_case else 'case-sensitive'}"
     lines = [f"- Corpus: {corpus.name}", f"- Licence of the data: {corpus.licence}", f"- Vocabulary: {known(classes)}{case}"]
+    if corpus.extractors:
+        lines.append(f"- Keypoints estimated by: {', '.join(corpus.extractors)}")
     if corpus.checksum:
         lines.append(f"- Checksum of the shards: `{corpus.checksum}`")
     return "\n".join(lines) + "\n\nWhat the data's licence forbids, it forbids for this network, too."

@@ -50,6 +50,7 @@ def corpus_card(shards: ShardSet) -> CorpusCard:
         cleanup=rules_of(corpus.corpus),
         licence=corpus.licence,
         checksum=shards.checksum,
+        extractors=tuple(corpus.extractors),
     )
 
 

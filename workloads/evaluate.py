@@ -51,6 +51,7 @@ from workloads import sign_reports
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, corpus_card, open_bundle, positive
 from workloads.decoding_arguments import add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
+from workloads.estimation import extractor_warning, to_stderr
 from workloads.evaluation_runners import Piece, RunPieces, in_this_process, pieces, with_ray
 from workloads.recipe import Recipe, load_recipe
 from workloads.reports import clip_record, draw_wer, evaluation_tables, write_json, write_jsonl
@@ -81,6 +82,8 @@ def evaluate(
     Errors: ShardError for an unknown split or a damaged shard, CorpusError where no clip can be scored, BundleError for weights that don't fit.
     """
     decoding = decoding or bundle.decoding
+    if message := extractor_warning(shards.corpus.extractors, bundle.corpus.extractors, where=str(shards.path)):
+        to_stderr(message)
     run_pieces = run_pieces or _default_runner(shards, split)
     device = "cuda" if run_pieces is in_this_process and torch.cuda.is_available() else "cpu"
     recogniser = chosen_recogniser(bundle, device, decoding, fusion)

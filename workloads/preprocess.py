@@ -15,7 +15,8 @@ import argparse
 import dataclasses
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,11 +26,13 @@ from rich.progress import track
 
 from models.errors import CorpusError, ShardError
 from models.inputs.inputs import Modality
+from models.pose import PoseEstimator
 from models.published.vocabularies import import_vocabulary
 from models.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from workloads.corpora import CORPORA
 from workloads.corpora.corpus import Corpus, file_digest, limited
 from workloads.entry import run_entry_point
+from workloads.estimation import add_pose_arguments, chosen_pose
 from workloads.frame_arguments import add_frame_arguments, frame_options
 from workloads.frame_encoding import AS_THEY_ARE, FrameOptions
 from workloads.part_runners import RunParts, in_this_process, with_ray
@@ -63,7 +66,7 @@ class PreprocessOptions:
     """What to make. settings: the corpus's own options. lower_case: None takes the corpus's.
 
     num_keypoints: points per frame that a recording must have; None takes the corpus's. frames: what pictures become; None leaves them out.
-    limit: only the first recordings of each split, for a trial.
+    pose: estimates the keypoints of recordings that are only filmed; None leaves these without. limit: only the first recordings of each split, for a trial.
     """
 
     corpus: str
@@ -73,6 +76,7 @@ class PreprocessOptions:
     lower_case: bool | None = None
     num_keypoints: int | None = None
     frames: FrameOptions | None = AS_THEY_ARE
+    pose: PoseEstimator | None = None
     limit: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     force: bool = False
@@ -130,6 +134,7 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
                     vocabulary_source=vocabulary_file.name if vocabulary_file else BUILT if len(vocabulary) > len(SPECIALS) else SPECIALS_ONLY,
                     labels=labels,
                     labels_source=_labels_source(corpus, labels),
+                    extractors=dict(sorted(Counter(clip.extractor for clip in clips if clip.extractor).items())),
                     files=files,
                     checksum=corpus_checksum(files, vocabulary.to_dict(), labels),
                     options=record,
@@ -160,6 +165,7 @@ def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file:
         "num_keypoints": num_keypoints,
         "recordings_per_shard": ROWS_PER_SHARD,
         "frames": None if options.frames is None else dataclasses.asdict(options.frames),
+        "pose": None if options.pose is None else options.pose.extractor,
         "limit": options.limit,
         "settings": dict(options.settings),
     }
@@ -194,7 +200,7 @@ def _default_runner(corpus: Corpus) -> RunParts:
 def _write_parts(options: PreprocessOptions, corpus: Corpus, num_keypoints: int, record: Mapping[str, Any], run_parts: RunParts) -> list[PartSummary]:
     with write_errors(options.out):
         staging = clear(options.out, None if options.force else record)
-    write = partial(write_part, staging=staging, num_keypoints=num_keypoints, frames=options.frames)
+    write = partial(write_part, staging=staging, num_keypoints=num_keypoints, frames=options.frames, pose=options.pose)
     finished = run_parts(write, corpus.parts)
     terminal = Console(stderr=True)
     numbered = dict(track(finished, description="shards", total=len(corpus.parts), console=terminal, disable=not terminal.is_terminal, transient=True))
@@ -230,9 +236,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         console.print(f"rejected: {count:,} ({kind}), see {options.out / REJECTED_FILE}", markup=False)
     for warning in warnings(outcome.report, described.labels):
         console.print(f"warning: {warning}, see {options.out / REPORT_FILE}", markup=False)
+    for warning in extractor_warnings(described, options.pose):
+        console.print(f"warning: {warning}", markup=False)
     console.print(
         f"{options.out}: {sum(split.recordings for split in described.splits.values()):,} recordings in {time.monotonic() - started:.1f} s", markup=False
     )
+
+
+def extractor_warnings(corpus: CorpusFile, pose: PoseEstimator | None) -> Iterator[str]:
+    """What the user should know of who estimated the keypoints, one line each."""
+    if pose is not None and pose.extractor not in corpus.extractors:
+        yield f"--pose was not used: no recording is filmed without keypoints, {pose.extractor} estimated none"
+    if len(corpus.extractors) > 1:
+        yield f"keypoints of {len(corpus.extractors)} estimators are mixed: {', '.join(f'{name} ({count:,})' for name, count in corpus.extractors.items())}"
 
 
 def verify(arguments: Sequence[str]) -> None:
@@ -259,6 +275,7 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the first N recordings of each split only, for a trial")
     add_frame_arguments(parser)
+    add_pose_arguments(parser)
     parser.add_argument("--force", action="store_true", help="write the shards again, whatever --out holds")
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or tasks of Ray Data (auto: Ray for much work)")
     parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")
@@ -273,6 +290,7 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
         lower_case=given.lower_case,
         num_keypoints=given.keypoints,
         frames=frame_options(parser, given),
+        pose=chosen_pose(given),
         limit=given.limit,
         settings=_settings(given.set),
         force=given.force,

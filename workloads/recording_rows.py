@@ -10,8 +10,10 @@ import numpy as np
 
 from models.errors import RecordingError
 from models.media import read_keypoints
+from models.pose import PoseEstimator
 from workloads.corpora.corpus import Rejection
 from workloads.corpora.recording import Recording
+from workloads.estimation import estimated
 from workloads.frame_encoding import EncodedClip, FrameOptions, cut_keypoints, encode_clip
 from workloads.validation import recording_problem
 
@@ -30,12 +32,12 @@ class Loaded:
         return len(self.pictures.chosen) if self.pictures else 0
 
 
-def load(recording: Recording, num_keypoints: int, frames: FrameOptions | None) -> Loaded | Rejection:
-    """The recording, read and checked. frames: what its pictures become; None leaves them."""
+def load(recording: Recording, num_keypoints: int, frames: FrameOptions | None, pose: PoseEstimator | None = None) -> Loaded | Rejection:
+    """The recording, read and checked. frames: what its pictures become; None leaves them. pose: estimates keypoints of one that is only filmed."""
     problem = _early_problem(recording)
     if problem is None:
         try:
-            loaded = _filmed(_with_keypoints(recording), frames)
+            loaded = _filmed(_with_keypoints(recording, pose), frames)
         except RecordingError as error:
             problem = f"unreadable file: {error}"
         else:
@@ -62,6 +64,7 @@ def row(loaded: Loaded) -> dict[str, Any]:
         "height": recording.height,
         "n_frames": loaded.num_frames,
         "keypoints": None if keypoints is None else np.ascontiguousarray(keypoints, dtype=np.float32).reshape(-1),
+        "extractor": None if keypoints is None else recording.extractor,
         "frames": pictures.pictures if pictures else None,
         "frames_form": pictures.form if pictures else None,
         "frames_width": pictures.size[0] if pictures else None,
@@ -82,13 +85,20 @@ def _early_problem(recording: Recording) -> str | None:
     return None
 
 
-def _with_keypoints(recording: Recording) -> Recording:
-    if recording.keypoints is not None or recording.path is None:
+def _with_keypoints(recording: Recording, pose: PoseEstimator | None) -> Recording:
+    if recording.keypoints is not None:
         return recording
-    file = read_keypoints(recording.path)
+    if recording.path is not None:
+        file = read_keypoints(recording.path)
+    elif pose is not None and recording.filmed is not None:
+        file = estimated(pose, recording.filmed(), recording.name, quiet=True)  # the shards' own bar tells how far the parts are
+        recording = dataclasses.replace(recording, width=file.width, height=file.height)  # places are of the film, whatever the manifest says
+    else:
+        return recording
     return dataclasses.replace(
         recording,
         keypoints=file.keypoints,
+        extractor=file.extractor,
         fps=recording.fps or file.fps,
         width=recording.width or file.width,
         height=recording.height or file.height,

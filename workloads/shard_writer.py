@@ -6,9 +6,10 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from pydantic import TypeAdapter
 
 from cluster.spool import exclusive
 from models.errors import ShardError
+from models.pose import PoseEstimator
 from workloads.corpora.corpus import Part, Rejection, file_digest
 from workloads.corpora.recording import Recording
 from workloads.frame_encoding import FrameOptions
-from workloads.recording_rows import load, num_bytes, row
+from workloads.recording_rows import Loaded, load, num_bytes, row
 from workloads.shards import CORPUS_FILE, ROW_GROUP_ROWS, SCHEMA, CorpusFile, ShardFile, file_metadata
 from workloads.validation import ClipFacts, clip_facts
 
@@ -37,7 +39,7 @@ ROW_GROUP_BYTES = 8 << 20
 PARQUET_OPTIONS: Mapping[str, Any] = {
     "compression": "zstd",
     "compression_level": 1,
-    "use_dictionary": ["split", "signer"],
+    "use_dictionary": ["split", "signer", "extractor"],
     "column_encoding": {"keypoints.list.element": "BYTE_STREAM_SPLIT"},
 }
 
@@ -55,7 +57,9 @@ class PartSummary:
 _SUMMARY = TypeAdapter(PartSummary)
 
 
-def write_part(part: Part, number: int, staging: Path, num_keypoints: int, frames: FrameOptions | None = None) -> PartSummary:
+def write_part(
+    part: Part, number: int, staging: Path, num_keypoints: int, frames: FrameOptions | None = None, pose: PoseEstimator | None = None
+) -> PartSummary:
     """Write a part's recordings to `staging`, unless an earlier run finished it; the bytes depend on the part alone, not on who writes it or when."""
     note = staging / f"{number:05d}.json"
     finished = _finished_part(note)
@@ -63,7 +67,7 @@ def write_part(part: Part, number: int, staging: Path, num_keypoints: int, frame
         return finished
     clips: list[ClipFacts] = []
     rejections: list[Rejection] = []
-    rows = _accepted_rows(part, num_keypoints, frames, clips, rejections)
+    rows = _accepted_rows(part, partial(load, num_keypoints=num_keypoints, frames=frames, pose=pose), clips, rejections)
     files: list[tuple[str, ShardFile]] = []
     while block := _row_group(rows, ROW_GROUP_ROWS):
         name = f"{number:05d}-{len(files):05d}.parquet"
@@ -86,13 +90,13 @@ def _finished_part(note: Path) -> PartSummary | None:
 
 
 def _accepted_rows(
-    part: Part, num_keypoints: int, frames: FrameOptions | None, clips: list[ClipFacts], rejections: list[Rejection]
+    part: Part, read: Callable[[Recording], Loaded | Rejection], clips: list[ClipFacts], rejections: list[Rejection]
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     for entry in part.read():
         if isinstance(entry, Recording) and entry.name in seen:
             entry = Rejection(name=entry.name, split=entry.split, reason="duplicate name: an earlier recording of the split has it and is kept")
-        taken = entry if isinstance(entry, Rejection) else load(entry, num_keypoints, frames)
+        taken = entry if isinstance(entry, Rejection) else read(entry)
         if isinstance(taken, Rejection):
             rejections.append(taken)
             continue

@@ -54,6 +54,7 @@ SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("n_frames", pa.int32(), nullable=False),
         pa.field("keypoints", pa.large_list(pa.float32())),  # T·K·3, frame by frame
+        pa.field("extractor", pa.string()),  # what estimated the keypoints, name and version; null: unknown
         pa.field("frames", pa.list_(pa.binary())),  # the pictures, or one video of them; null: keypoints only
         pa.field("frames_form", pa.string()),  # how they are encoded: PICTURE_FORMS, or VIDEO_FORM
         pa.field("frames_width", pa.int32()),  # of the pictures as stored; width and height above are those of the keypoints' frame
@@ -63,7 +64,7 @@ SCHEMA = pa.schema(
 PICTURE_FORMS = ("jpeg", "png", "webp")
 VIDEO_FORM = "h264"
 KEYPOINTS_ONLY: tuple[Modality, ...] = ("keypoints",)
-_COLUMNS_OF: dict[Modality, tuple[str, ...]] = {"keypoints": ("keypoints",), "frames": ("frames", "frames_form", "frames_width", "frames_height")}
+_COLUMNS_OF: dict[Modality, tuple[str, ...]] = {"keypoints": ("keypoints", "extractor"), "frames": ("frames", "frames_form", "frames_width", "frames_height")}
 
 
 class SplitCounts(BaseModel):
@@ -95,7 +96,7 @@ class CorpusFile(BaseModel):
     num_keypoints: points per frame, 0 where no recording has keypoints. modalities: what every recording has.
     labels: the class map of isolated signs, where the position is the class id; empty for continuous signing.
     labels_source: the class list's file, or how the map was made. checksum: over the files' checksums, the vocabulary and the class map.
-    options: how the shards were made.
+    extractors: what estimated the keypoints, name and version → recordings; those of which nobody knows are left out. options: how the shards were made.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,6 +110,7 @@ class CorpusFile(BaseModel):
     vocabulary_source: str
     labels: tuple[str, ...]
     labels_source: str = ""
+    extractors: dict[str, int] = {}
     files: dict[str, ShardFile]
     checksum: str
     options: dict[str, Any]

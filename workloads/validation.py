@@ -36,6 +36,7 @@ class ClipFacts:
     label: str | None
     has_keypoints: bool
     has_pictures: bool
+    extractor: str | None
     points: int
     zeroed: int
     points_outside: int
@@ -77,6 +78,7 @@ def clip_facts(recording: Recording, num_frames: int, *, has_pictures: bool = Fa
         label=recording.label,
         has_keypoints=recording.keypoints is not None,
         has_pictures=has_pictures,
+        extractor=recording.extractor,
         points=missing.size,
         zeroed=recording.num_zeroed,
         points_outside=int(np.count_nonzero(outside)),

@@ -18,6 +18,7 @@ class Recording:
     keypoints: float array (T, K, 3): x, y in pixels of a width × height frame, confidence; or None.
     path: keypoint file that `workloads.preprocess` reads where `keypoints` is None. filmed: opens the recording's pictures, still encoded, and travels to other
     processes by pickle; None where there are none. A recording has keypoints, pictures or both, one frame of each for the other.
+    extractor: what estimated the keypoints, name and version, where that is known.
     num_zeroed: numbers in it that were infinite at the source and that the reader set to 0.
     glosses: the sentence's glosses in order (continuous signing), or None where there is no annotation. label: the class of an isolated sign.
     """
@@ -26,6 +27,7 @@ class Recording:
     split: str
     signer: str = ""
     keypoints: np.ndarray | None = None
+    extractor: str | None = None
     num_zeroed: int = 0
     path: Path | None = None
     filmed: Callable[[], VideoClip] | None = None

@@ -7,18 +7,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from models.bundle import Bundle, CorpusCard
-from models.errors import CorpusError, PoseModelError, RecordingError
+from models.errors import CorpusError, PoseModelError, RecordingError, ShardError
 from models.media import read_frames, read_keypoints
 from models.pose import pose_estimator
 from tests.unit.models.media.videos import write_video
-from tests.unit.models.tiny_onnx import dots, write_pose_model
+from tests.unit.models.tiny_onnx import dots, write_detector, write_pose_model
 from tests.unit.tiny import save_tiny_bundle, tiny_network
-from tests.unit.workloads.corpora_on_disk import keypoints, write_npz
-from workloads import explain, predict
+from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz
+from workloads import explain, predict, preprocess
+from workloads.bundles import corpus_card
 from workloads.estimation import extractor_warning
+from workloads.evaluate import evaluate
+from workloads.shards import ShardSet
 
 SIZE = (64, 48)
 NUM_FRAMES = 20
@@ -125,3 +129,76 @@ def test_a_keypoint_files_estimator_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "c.npz", keypoints=keypoints(8), extractor=np.arange(3))
     with pytest.raises(RecordingError, match=r"c\.npz: 'extractor' must be one text, the estimator's name and version, not int64 \(3,\)$"):
         read_keypoints(tmp_path / "c.npz")
+
+
+def filmed_shards(folder: Path, film: Path, *arguments: str | Path) -> ShardSet:
+    """Shards of a manifest of the film, three times, and of one keypoint file that doesn't say who made it."""
+    points = write_npz(folder / "points.npz", keypoints(16), size=SIZE)
+    rows = [{"name": f"film{number}", "path": str(film), "split": split, "gloss": "HAUS"} for number, split in enumerate(("train", "dev", "test"))]
+    write_manifest(folder / "clips.csv", [*rows, {"name": "points", "path": str(points), "split": "test", "gloss": "HAUS"}])
+    preprocess.main(["--corpus", "manifest", "--source", str(folder / "clips.csv"), "--out", str(folder / "shards"), "--in-process", *map(str, arguments)])
+    return ShardSet.open(folder / "shards")
+
+
+def test_shards_of_films_get_keypoints_and_the_name_of_who_made_them(bundle: Bundle, film: Path, pose_file: Path, tmp_path: Path) -> None:
+    shards = filmed_shards(tmp_path, film, "--pose", pose_file)
+    estimator = pose_estimator(pose_file)
+    (clip,) = shards.rows("dev")
+    np.testing.assert_array_equal(clip.keypoints, estimator.estimate(read_frames(film).frames))
+    assert clip.frame_size == SIZE
+    assert shards.corpus.extractors == {estimator.extractor: 3}
+    assert pq.read_table(tmp_path / "shards/test/part-00000.parquet", columns=["extractor"])["extractor"].to_pylist() == [estimator.extractor, None]
+    assert corpus_card(shards).extractors == (estimator.extractor,)
+    made = save_tiny_bundle(tmp_path / "bundle", corpus=corpus_card(shards))
+    assert f"- Keypoints estimated by: {estimator.extractor}" in (made.folder / "README.md").read_text()
+    assert made.corpus.extractors == (estimator.extractor,)
+
+
+def test_keypoints_follow_a_crop_and_a_rate(film: Path, pose_file: Path, tmp_path: Path) -> None:
+    shards = filmed_shards(tmp_path, film, "--pose", pose_file, "--crop", "4,8,60,48", "--fps", "12.5")
+    (clip,) = shards.rows("dev", modalities=("frames", "keypoints"))
+    whole = pose_estimator(pose_file).estimate(read_frames(film).frames)
+    np.testing.assert_allclose(clip.keypoints, whole[::2] - [4, 8, 0], atol=1e-4)
+    assert clip.frames is not None
+    assert clip.frames.num_frames == clip.num_frames == NUM_FRAMES // 2
+
+
+def test_keypoints_alone_may_be_kept(film: Path, pose_file: Path, tmp_path: Path) -> None:
+    shards = filmed_shards(tmp_path, film, "--pose", pose_file, "--no-frames")
+    assert shards.corpus.modalities == ("keypoints",)
+    assert [clip.num_frames for clip in shards.rows("test")] == [NUM_FRAMES, 16]
+
+
+def test_a_clip_without_a_signer_is_rejected_with_its_reason(film: Path, pose_file: Path, tmp_path: Path) -> None:
+    detector = write_detector(tmp_path / "yolox.onnx", np.array([[0, 0, 9, 9, 0.1]]), [0])
+    filmed_shards(tmp_path, film, "--pose", pose_file, "--detector", detector)
+    rejected = [json.loads(line)["reason"] for line in (tmp_path / "shards/rejected.jsonl").read_text().splitlines()]
+    assert rejected == ["unreadable file: nobody found in 8 frames by yolox.onnx"] * 3
+
+
+def test_preprocessing_tells_of_pose_models_that_do_nothing_or_are_mixed(
+    film: Path, pose_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "a.npz", keypoints=keypoints(16), frame_size=SIZE, extractor=np.array("other@1"))
+    write_manifest(tmp_path / "clips.csv", [{"name": "a", "path": "a.npz"}])
+    given = ["--corpus", "manifest", "--source", str(tmp_path / "clips.csv"), "--in-process", "--pose", str(pose_file)]
+    preprocess.main([*given, "--out", str(tmp_path / "unused")])
+    assert "warning: --pose was not used: no recording is filmed without keypoints, rtmw@" in capsys.readouterr().out
+    write_manifest(tmp_path / "clips.csv", [{"name": "a", "path": "a.npz"}, {"name": "b", "path": str(film)}])
+    preprocess.main([*given, "--out", str(tmp_path / "mixed")])
+    assert "warning: keypoints of 2 estimators are mixed: other@1 (1), rtmw@" in capsys.readouterr().out
+
+
+def test_evaluation_warns_of_another_estimator(bundle: Bundle, film: Path, pose_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shards = filmed_shards(tmp_path, film, "--pose", pose_file)
+    extractor = pose_estimator(pose_file).extractor
+    evaluate(bundle, shards, "test")
+    assert capsys.readouterr().err.startswith(f"warning: {shards.path}: keypoints by {extractor}, and the network learned from keypoints whose estimator")
+    evaluate(save_tiny_bundle(tmp_path / "same", corpus=CorpusCard(name="synthetic", extractors=(extractor,))), shards, "test")
+    assert capsys.readouterr().err == ""
+
+
+def test_shards_made_with_another_pose_model_are_others(film: Path, pose_file: Path, tmp_path: Path) -> None:
+    filmed_shards(tmp_path, film, "--pose", pose_file)
+    with pytest.raises(ShardError, match="holds shards made with other values of pose"):
+        filmed_shards(tmp_path, film)
