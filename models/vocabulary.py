@@ -64,14 +64,18 @@ class Vocabulary:
         return gloss.lower() if self.lower_case else gloss
 
     def unknown(self, glosses: Iterable[str]) -> list[str]:
-        """The glosses of a sentence that the vocabulary doesn't have, in order."""
-        return [gloss for gloss in glosses if self.normalise(gloss) not in self.ids]
+        """The glosses of a sentence that the vocabulary doesn't have, in order. The blank is none."""
+        return [gloss for gloss in glosses if not self._id_of(gloss)]
+
+    def _id_of(self, gloss: str) -> int | None:
+        """None, or 0, where it is no gloss."""
+        return self.ids.get(self.normalise(gloss))
 
     def encode(self, glosses: Iterable[str]) -> list[int]:
-        """Ids of a gloss sequence; an unknown gloss becomes `<unk>`. Raises VocabularyError where there is no `<unk>`."""
+        """Ids of a gloss sequence; an unknown gloss, and the blank's name as one, becomes `<unk>`. Raises VocabularyError where there is no `<unk>`."""
         ids = []
         for gloss in glosses:
-            index = self.ids.get(self.normalise(gloss), self.unknown_id)
+            index = self._id_of(gloss) or self.unknown_id
             if index is None:
                 raise VocabularyError(f"gloss {gloss!r} is not in the vocabulary, which has no <unk>: rebuild it from the split or drop the clip")
             ids.append(index)

@@ -280,6 +280,8 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or tasks of Ray Data (auto: Ray for much work)")
     parser.add_argument("--in-process", dest="workers", action="store_const", const="local", help="the same as --workers local")
     given = parser.parse_args(arguments)
+    if given.keypoints is not None and given.keypoints < 1:
+        parser.error(f"--keypoints {given.keypoints}: a number above zero is expected")
     if given.limit is not None and given.limit < 1:
         parser.error(f"--limit {given.limit}: at least 1 is expected")
     options = PreprocessOptions(

@@ -28,7 +28,8 @@ from workloads.corpora.recording import Recording
 REQUIRED = ("name", "path")
 COLUMNS = (*REQUIRED, "keypoints", "split", "signer", "gloss", "label", "text", "fps", "width", "height")
 DEFAULT_SPLIT = "test"
-SPLIT_NAME = re.compile(r"\w[\w-]*")  # it becomes a folder's name
+SPLIT_NAME = re.compile(r"\w[\w-]{,63}")  # it becomes a folder's name
+BEYOND = "cells beyond the header"
 ROWS_PER_PART = 128
 
 
@@ -56,7 +57,7 @@ def read_manifest(source: Path | None, options: Mapping[str, str]) -> Corpus:
 
 
 def _notes(source: Path, rows: Sequence[Mapping[str, Any]], columns: set[str]) -> Iterator[str]:
-    unknown = sorted(columns - set(COLUMNS))
+    unknown = sorted(columns - {*COLUMNS, BEYOND})
     if unknown:
         yield f"{source}: unknown columns are not read: {', '.join(unknown)}"
     without = sum(not row.get("split") for row in rows)
@@ -81,12 +82,19 @@ def _rows(source: Path) -> list[dict[str, Any]]:
 
 def _delimited_rows(source: Path, delimiter: str) -> list[dict[str, Any]]:
     with source.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, restkey="cells beyond the header", restval="")
+        reader = csv.DictReader(file, delimiter=delimiter, restkey=BEYOND, restval="")
+        header = reader.fieldnames or []
+        twice = [column for column in header if header.count(column) > 1]
+        if twice:
+            raise ValueError(f"column {twice[0]!r} is there twice")
         return list(reader)
 
 
 def _json_rows(source: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    try:
+        rows = [json.loads(line) for line in source.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except RecursionError:
+        raise ValueError("lists within lists, too deep") from None
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError("each line must be an object")
     return rows
@@ -111,8 +119,10 @@ def _listed(rows: list[dict[str, Any]], source: Path) -> tuple[list[Recording], 
         try:
             if not name:
                 raise ValueError(f"no name: row {number} of the manifest")
+            if row.get(BEYOND):
+                raise ValueError(f"more cells than the header has: row {number} of the manifest; quote a value that holds the delimiter")
             if not SPLIT_NAME.fullmatch(split):
-                raise ValueError(f"wrong split: {split!r}; letters, digits, '_' and '-' are allowed")
+                raise ValueError(f"wrong split: {split!r}; letters, digits, '_' and '-' are allowed, 64 at most")
             if (split, name) in seen:
                 raise ValueError(f"duplicate name: row {number} repeats it, the first one is kept")
             recordings.append(_recording(row, name, split, source.parent))

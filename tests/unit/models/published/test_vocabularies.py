@@ -11,7 +11,7 @@ import pytest
 
 from models.errors import VocabularyError
 from models.published.vocabularies import import_vocabulary, twostream_phoenix2014t_vocabulary, vac_vocabulary
-from models.vocabulary import Vocabulary
+from models.vocabulary import Vocabulary, build_vocabulary
 from tests.unit.shared_data import SHARED, annotations, needs_annotations
 
 MSKA = {"<si>": 0, "<unk>": 1, "<pad>": 2, "</s>": 3, "regen": 4, "wind": 5}
@@ -135,3 +135,10 @@ def test_glosses_that_a_published_vocabulary_lacks(corpus: str, system: str, col
         sum(len(vocabulary.unknown((row[column] or row["gloss"]).split())) for row in annotations(f"{corpus}.{split}")) for split in ("train", "dev", "test")
     )
     assert found == unknown
+
+
+def test_the_blank_is_no_gloss() -> None:
+    """An annotation that holds its name would make a label of nothing."""
+    vocabulary = build_vocabulary([["HAUS", "<si>"]], lower_case=False)
+    assert vocabulary.encode(["<si>", "HAUS"]) == [vocabulary.unknown_id, 4]
+    assert vocabulary.unknown(["<si>", "HAUS", "BAUM"]) == ["<si>", "BAUM"]

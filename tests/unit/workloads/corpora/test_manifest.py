@@ -114,6 +114,18 @@ def test_unknown_columns_are_noted(tmp_path: Path) -> None:
     assert "speaker" in corpus.notes[0]
 
 
+def test_a_row_that_runs_over_the_header_is_not_cut(tmp_path: Path) -> None:
+    """A gloss with a comma that nobody quoted would lose what follows it."""
+    write_npz(tmp_path / "a.npz", keypoints(8))
+    (tmp_path / "list.csv").write_text(f"name,path,gloss,split\na,a.npz,HAUS,dev\nb,a.npz,HAUS,BAUM,dev\nc,a.npz,HAUS,{'s' * 65}\n")
+    corpus = read_manifest(tmp_path / "list.csv", {})
+    assert [recording.name for recording in taken(tmp_path / "list.csv")] == ["a"]
+    assert [rejection.reason for rejection in corpus.rejections] == [
+        "more cells than the header has: row 2 of the manifest; quote a value that holds the delimiter",
+        f"wrong split: {'s' * 65!r}; letters, digits, '_' and '-' are allowed, 64 at most",
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -123,6 +135,8 @@ def test_unknown_columns_are_noted(tmp_path: Path) -> None:
         ("list.csv", "file,gloss\na,b\n", "column name and path missing"),
         ("list.jsonl", "[1]\n", "each line must be an object"),
         ("list.jsonl", "{\n", "not a readable table"),
+        ("list.jsonl", "[" * 100_000, "lists within lists, too deep"),
+        ("list.csv", "name,path,gloss,gloss\na,b,A,B\n", "column 'gloss' is there twice"),
         ("list.parquet", "text", "not a readable table"),
         ("list.xlsx", "x", "not a manifest"),
     ],
