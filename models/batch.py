@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.inputs.views import View
+
 ENSEMBLE = "ensemble"  # the name by which several heads or networks answer together
 
 
@@ -17,7 +19,10 @@ class Batch:
     """Clips padded to one length.
 
     keypoints: (B, T, K, 3) float32: x, y in pixels of the source frame, confidence; beyond a clip's length its last frame repeats. K is 0 without keypoints.
-    frames: (B, T, 3, H, W) uint8 RGB, or None where the network reads none; beyond a clip's length anything.
+    frames: (B, T, 3, H, W) uint8 RGB (on the device, float where they were resized), or None where the network reads none; beyond a clip's length
+    anything.
+    heatmaps: (B, K, T, H, W) float in [0, 1], made of the keypoints on the device, or None. views: what training's draws make of each clip's frames
+    on the device; empty in evaluation.
     frame_sizes: (B, 2) float32, width and height of each clip's frame in pixels. lengths: (B,) int64, frames of each clip.
     rotations: (B,) float32, the augmentation's angle in radians, applied after normalisation (zeros in evaluation).
     targets: (B, L) int64 gloss ids padded with the vocabulary's pad id, and target_lengths (B,); labels: (B,) int64, the class of an isolated sign;
@@ -32,6 +37,8 @@ class Batch:
     lengths: Tensor
     rotations: Tensor
     frames: Tensor | None = None
+    heatmaps: Tensor | None = None
+    views: tuple[View, ...] = ()
     targets: Tensor | None = None
     target_lengths: Tensor | None = None
     labels: Tensor | None = None

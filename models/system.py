@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,15 +21,31 @@ Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileStart:
+    """A file that a training may start from: `fill` takes from it what fits the network and returns in one line what is to be told of it."""
+
+    fill: Callable[[nn.Module, Path], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleStart:
+    """A bundle of `system` that a training may start from: `fill` copies what its network (the second) has for ours. Raises ValueError where it has nothing."""
+
+    system: str
+    fill: Callable[[nn.Module, nn.Module], None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class System:
     """What a trainer, a bundle and a service need to know of one system.
 
-    options, inputs, losses: classes of its options. heads: names of its recognition heads in evaluation, in the order reported; `ensemble` fuses
-    them into one more set of logits, None where there is but one head. loss_terms: names of all terms; `make_loss` takes the loss options and the
-    number of training clips of each class.
+    options, inputs, losses: classes of its options; `conflict` says why a network's options don't go with its inputs', None where they do.
+    heads: names of its recognition heads in evaluation, in the order reported; `ensemble` fuses them into one more set of logits, None where there
+    is but one head. loss_terms: names of all terms; `make_loss` takes the loss options and the number of training clips of each class.
     load_published: fills a network that is to read such inputs from a released file and returns what is to be told of it; `unchecked` accepts
-    weights that look like those of other inputs.
+    weights that look like those of other inputs. starts: what a training may start from, by name.
     begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
+    recomputed: modules whose activations may be computed again in the backward pass. synchronised: its batch norms may count all workers' clips.
     """
 
     task: Task
@@ -42,7 +58,11 @@ class System:
     loss_terms: frozenset[str]
     make_loss: Callable[[LossOptions, Sequence[int]], Loss]
     load_published: LoadPublished
+    starts: Mapping[str, FileStart | BundleStart] = field(default_factory=dict)
+    conflict: Callable[[Options, Inputs], str | None] | None = None
     begin_epoch: Callable[[nn.Module, int], None] | None = None
+    recomputed: tuple[type[nn.Module], ...] = ()
+    synchronised: bool = False
 
     @property
     def answering(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from models.mska.config import MskaOptions
 from models.mska.network import HEADS, Mska, ensemble_logits
 from models.published.loading import read_checkpoint
 from models.system import Loss, System, Task, terms
+from models.vac.systems import CORRNET, MSTFNET, SLOWFASTSIGN
 
 __all__ = ["SYSTEMS", "System", "Task"]
 
@@ -88,4 +89,7 @@ SYSTEMS: dict[str, System] = {
         load_published=_load_dsta,
         begin_epoch=_begin_dsta_epoch,
     ),
+    "slowfastsign": SLOWFASTSIGN,
+    "mstfnet": MSTFNET,
+    "corrnet": CORRNET,
 }

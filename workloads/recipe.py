@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
+from torch import nn
 
 from models.batch import ENSEMBLE
 from models.decoding.options import MAX_BEAM_WIDTH
@@ -19,6 +20,7 @@ from models.errors import RecipeError
 from models.inputs.inputs import Inputs
 from models.losses.options import LossOptions
 from models.options import AnswerOptions, Options
+from models.system import BundleStart, FileStart
 from models.systems import SYSTEMS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -66,6 +68,8 @@ class TrainOptions(Options):
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
     precision: Precision = "fp32"
+    recompute: bool = Field(False, description="compute the activations of blocks again in the backward pass: less memory, about a third more time")
+    sync_batch_norm: bool = Field(False, description="batch norms count the clips of all workers, not each its own")
     zero_stage: Literal[0, 1, 2, 3] = 0
     checkpoint_steps: int | None = Field(None, gt=0, description="steps between checkpoints inside an epoch; there is one after each validation anyway")
     keep_checkpoints: int = Field(3, ge=2, description="the two newest and the best by dev WER stay in any case, then the newer ones")
@@ -101,7 +105,15 @@ class RunOptions(Options):
     name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
 
 
-MEMBERS_OWN = ("inputs.", "network.", "losses.", "optim.", "seed", "train.epochs")  # keys that a member may change: what it learns, not where or on what
+MEMBERS_OWN = (
+    "inputs.",
+    "network.",
+    "losses.",
+    "init.",
+    "optim.",
+    "seed",
+    "train.epochs",
+)  # keys that a member may change: what it learns, not where or on what
 
 
 class EnsembleOptions(Options):
@@ -150,6 +162,9 @@ class Recipe(Options):
     network: SerializeAsAny[Options]
     inputs: SerializeAsAny[Inputs]
     losses: SerializeAsAny[LossOptions]
+    init: dict[str, str] = Field(
+        default_factory=dict, description="what the network begins with beside random weights: name → file or bundle; the system says which there are"
+    )
     optim: OptimOptions = OptimOptions()
     train: TrainOptions = TrainOptions()
     validation: ValidationOptions = ValidationOptions()
@@ -195,6 +210,17 @@ class Recipe(Options):
             needed, given = getattr(self.network, key, None), getattr(self.inputs, key, None)
             if needed is not None and given is not None and (given > needed if key == "max_frames" else given != needed):
                 raise ValueError(f"inputs.{key} is {given}, but network.{key} is {needed}: the network can't take such clips")
+        starts = starts_of(self.system)
+        for name in self.init:
+            if name not in starts:
+                raise ValueError(f"init.{name} is nothing that {self.system} begins with{_nearest(name, starts)}; there are: {', '.join(sorted(starts))}")
+        conflict = system.conflict(self.network, self.inputs) if system.conflict else None
+        if conflict:
+            raise ValueError(conflict)
+        if self.train.recompute and not system.recomputed:
+            raise ValueError(f"train.recompute: {self.system} has no blocks whose activations are worth computing again")
+        if self.train.sync_batch_norm and not system.synchronised:
+            raise ValueError(f"train.sync_batch_norm: the norms of {self.system} count each worker's own clips; leave it off")
         if self.train.precision == "fp16" and not self.train.gpus_per_worker:
             raise ValueError("train.precision fp16 needs a GPU: set train.gpus_per_worker, or take bf16 or fp32")
         return self
@@ -217,6 +243,15 @@ class Recipe(Options):
     def dump(self) -> dict[str, Any]:
         """The resolved recipe as plain values (JSON and YAML)."""
         return self.model_dump(mode="json")
+
+
+def _copy(network: nn.Module, other: nn.Module) -> None:
+    network.load_state_dict(other.state_dict())
+
+
+def starts_of(system: str) -> dict[str, FileStart | BundleStart]:
+    """What a training of `system` may begin with, by name: a bundle of the same system, and what else the system names."""
+    return {"bundle": BundleStart(system=system, fill=_copy), **SYSTEMS[system].starts}
 
 
 def _nested(kind: type[Options], key: str, values: Any) -> Options:

@@ -19,10 +19,14 @@ class MaskedBatchNorm(nn.BatchNorm1d):
     def forward(self, x_BSD: Tensor, valid_BS: Tensor | None = None) -> Tensor:
         """(B, S, D) → (B, S, D). In evaluation every step is normalised with the running statistics."""
         if not self.training or valid_BS is None:
-            return super().forward(x_BSD.transpose(1, 2)).transpose(1, 2)
+            return self.over_rows(x_BSD.transpose(1, 2)).transpose(1, 2)
         out = x_BSD.clone()
-        out[valid_BS] = super().forward(x_BSD[valid_BS]).to(out.dtype)
+        out[valid_BS] = self.over_rows(x_BSD[valid_BS]).to(out.dtype)
         return out
+
+    def over_rows(self, x: Tensor) -> Tensor:
+        """Plain batch norm of (N, D) or (N, D, S)."""
+        return super().forward(x)
 
 
 class StepConv(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -42,22 +43,35 @@ def stream_input(frames_BTCHW: Tensor) -> Tensor:
     return ((frames_BTCHW.flip(2) - 0.5) / 0.5).transpose(1, 2).contiguous(memory_format=torch.channels_last_3d)
 
 
-def colour_jitter(frames_BTCHW: Tensor, generator: np.random.Generator, *, limits: tuple[float, float, float, float] = JITTER) -> Tensor:
-    """Brightness, contrast, saturation and hue of all frames changed alike, in a random order; float RGB in [0, 1] → the same.
+@dataclass(frozen=True, kw_only=True)
+class Jitter:
+    """A change of colours: factors of brightness, contrast and saturation, hue in turns of the colour circle, and in which order they are applied."""
 
-    limits: most change of each, of the first three as a factor 1 ± limit. The distribution is that of torchvision's ColorJitter.
-    """
-    brightness, contrast, saturation = (float(generator.uniform(max(0.0, 1 - limit), 1 + limit)) for limit in limits[:3])
-    hue = float(generator.uniform(-limits[3], limits[3]))
-    steps: tuple[Step, ...] = (
-        lambda frames: brightened(frames, brightness),
-        lambda frames: contrasted(frames, contrast),
-        lambda frames: saturated(frames, saturation),
-        lambda frames: hue_turned(frames, hue),
-    )
-    for index in generator.permutation(len(steps)):
-        frames_BTCHW = steps[index](frames_BTCHW)
-    return frames_BTCHW
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    order: tuple[int, ...]
+
+    @classmethod
+    def drawn(cls, generator: np.random.Generator, *, limits: tuple[float, float, float, float] = JITTER) -> Jitter:
+        """limits: most change of each, of the first three as a factor 1 ± limit. The distribution is that of torchvision's ColorJitter."""
+        brightness, contrast, saturation = (float(generator.uniform(max(0.0, 1 - limit), 1 + limit)) for limit in limits[:3])
+        hue = float(generator.uniform(-limits[3], limits[3]))
+        order = tuple(int(index) for index in generator.permutation(len(limits)))
+        return cls(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue, order=order)
+
+    def __call__(self, frames_BTCHW: Tensor) -> Tensor:
+        """Float RGB in [0, 1] → the same, all frames changed alike."""
+        steps: tuple[Step, ...] = (
+            lambda frames: brightened(frames, self.brightness),
+            lambda frames: contrasted(frames, self.contrast),
+            lambda frames: saturated(frames, self.saturation),
+            lambda frames: hue_turned(frames, self.hue),
+        )
+        for index in self.order:
+            frames_BTCHW = steps[index](frames_BTCHW)
+        return frames_BTCHW
 
 
 def brightened(frames_BTCHW: Tensor, factor: float) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,8 @@ PUBLISHED_WEIGHTS = {"ctc_rgb_aux_0": 0.2, "ctc_rgb_aux_1": 0.2, "ctc_keypoint_a
 class TwoStreamLossOptions(SentenceLossOptions):
     """Losses of TwoStream-SLR: `ctc_<head>` and `distil_<head>` of the main heads, `ctc_<head>` of the auxiliary ones, with the published weights."""
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=lambda: dict(PUBLISHED_WEIGHTS), description="weight of a term; 1 where it isn't named"
-    )
+    published_weights: ClassVar[Mapping[str, float]] = PUBLISHED_WEIGHTS
+
     teaching: Literal["soft", "hard"] = Field("soft", description="heads learn the ensemble's distribution, as published, or its likeliest class")
 
 

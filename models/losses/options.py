@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from models.options import Options
 
 
 class LossOptions(Options):
-    """What the losses of all systems have in common."""
+    """What the losses of all systems have in common. published_weights: those of a system's terms that don't weigh 1; a recipe may change each."""
 
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict, description="weight of a term; 1 where it isn't named")
+    published_weights: ClassVar[Mapping[str, float]] = {}
+
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="weight of a term; the published one where it isn't named, which is 1 for most"
+    )
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _with_published(cls, value: Any) -> Any:
+        return {**cls.published_weights, **value} if isinstance(value, Mapping) else value
 
 
 class SentenceLossOptions(LossOptions):

@@ -20,11 +20,23 @@ from models.errors import CheckpointError, ShardError, SignrayError, TrainingErr
 from models.systems import SYSTEMS
 from workloads.recipe import Precision, Recipe
 from workloads.training.batches import DROPOUT, EpochBatches, generator
-from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, TAG, Position, checkpoint_name, newest_intact, prune, read_position, write_checkpoint
+from workloads.training.checkpoints import (
+    CHECKPOINTS,
+    PREDICTIONS,
+    TAG,
+    Position,
+    checkpoint_name,
+    checkpoints,
+    newest_intact,
+    prune,
+    read_position,
+    write_checkpoint,
+)
 from workloads.training.events import EVENTS, EventLog, read_events
 from workloads.training.faults import check_shared_folder, gather, read_fault, some, write_fault
 from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
 from workloads.training.session import Session
+from workloads.training.starting import started_network
 from workloads.training.tasks import Task, Validation, prediction_lines
 from workloads.training.validation import merge, recognise, same_statistics
 
@@ -124,7 +136,11 @@ class Training:
     def _start_engine(self) -> None:
         recipe = self.recipe
         torch.manual_seed(recipe.seed)
-        network = self.system.build(recipe.network, len(self.task.classes)).to(self.session.device)
+        resumed = bool(checkpoints(self.setting.folder / CHECKPOINTS))
+        network, told = started_network(recipe, self.task.classes, world_size=self.session.world_size, resumed=resumed)
+        network = network.to(self.session.device)
+        for text in told:
+            self.log.write("message", text=text)
         self.optimizer = make_optimizer(recipe.optim, network.parameters())
         config = deepspeed_config(
             stage=recipe.train.zero_stage,

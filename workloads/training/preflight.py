@@ -13,6 +13,7 @@ from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe
 from workloads.shards import IndexRow, ShardSet
 from workloads.training.faults import some
+from workloads.training.starting import check_starts
 from workloads.training.tasks import SentenceTask, SignTask, Task
 from workloads.validation import steps_needed
 
@@ -29,8 +30,9 @@ def generate_shards(recipe: Recipe) -> None:
 
 def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
     """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
+    check_starts(recipe)
     layouts = recipe.inputs.layouts
-    if shards.num_keypoints not in layouts:
+    if "keypoints" in recipe.inputs.modalities and shards.num_keypoints not in layouts:
         raise RecipeError(
             f"{shards.path}: clips of {shards.num_keypoints} keypoints, {recipe.system} is set to {' or '.join(map(str, layouts))}: "
             f"preprocess with --keypoints {layouts[0]}"

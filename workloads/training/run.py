@@ -47,7 +47,8 @@ class Result:
 
 def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken or the shards don't fit."""
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
+    init = {name: str(placed(path)) for name, path in recipe.init.items()}  # workers have another working directory
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))}), "init": init})
     generate_shards(recipe)
     shards = ShardSet.open(Path(recipe.data.shards))
     for each in members_of(recipe).values() or [recipe]:

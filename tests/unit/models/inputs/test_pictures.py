@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.inputs.crops import Crop, central, central_on_map, random_crop, whole
 from models.inputs.heatmaps import heatmaps, selected_points
-from models.inputs.pictures import brightened, colour_jitter, contrasted, hue_turned, resized, saturated, stream_input, unit_range
+from models.inputs.pictures import Jitter, brightened, contrasted, hue_turned, resized, saturated, stream_input, unit_range
 from models.inputs.sampling import evaluation_frames, training_frames
 
 
@@ -94,10 +94,10 @@ def test_jitter_steps_blend_and_clip() -> None:
 
 def test_jitter_repeats_by_its_generator_and_can_do_nothing() -> None:
     frames = torch.rand(1, 2, 3, 6, 6)
-    first, second, third = (colour_jitter(frames, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, second, third = (Jitter.drawn(np.random.default_rng(seed))(frames) for seed in (3, 3, 4))
     assert torch.equal(first, second)
     assert not torch.equal(first, third)
-    torch.testing.assert_close(colour_jitter(frames, np.random.default_rng(0), limits=(0, 0, 0, 0)), frames, atol=1e-5, rtol=0)
+    torch.testing.assert_close(Jitter.drawn(np.random.default_rng(0), limits=(0, 0, 0, 0))(frames), frames, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Encoded pictures of several clips → one batch of frames, of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.errors import RecordingError
+from models.inputs.clip import Clip
+
+LANCZOS = cv2.INTER_LANCZOS4
+
+
+class Fit(Protocol):
+    """Brings pictures (N, H, W, 3) to the size that a batch has."""
+
+    def __call__(self, pictures: np.ndarray, /) -> np.ndarray: ...
+
+
+def stacked(clips: Sequence[Clip], frames: Sequence[np.ndarray], size: tuple[int, int], fit: Fit) -> Tensor:
+    """uint8 (B, T, 3, H, W) of the frames `frames` of each clip, in memory channels last; beyond a clip's frames its last one repeats.
+
+    size: height and width that `fit` brings pictures to. Raises RecordingError, with the clip's name, for a picture that can't be decoded.
+    """
+    height, width = size
+    pixels = np.empty((len(clips), max(map(len, frames)), height, width, 3), dtype=np.uint8)
+    for row, clip, indices in zip(pixels, clips, frames, strict=True):
+        assert clip.frames is not None
+        try:
+            row[: len(indices)] = fit(clip.frames.decode(indices))
+        except RecordingError as error:
+            raise RecordingError(f"{clip.name}: {error}") from None
+        row[len(indices) :] = row[len(indices) - 1]
+    return torch.from_numpy(pixels).permute(0, 1, 4, 2, 3)
+
+
+def resized_pictures(pictures: np.ndarray, size: tuple[int, int], interpolation: int | None = None) -> np.ndarray:
+    """uint8 (N, H, W, 3) of height and width `size`; as they are where they have it.
+
+    interpolation: OpenCV's; where none is given, the mean over what a pixel covers of pictures that shrink, and bicubic of others.
+    """
+    height, width = size
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    if interpolation is None:
+        interpolation = cv2.INTER_AREA if pictures.shape[1] >= height and pictures.shape[2] >= width else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(picture, (width, height), interpolation=interpolation) for picture in pictures])
+
+
+def frames_problem(clip: Clip, least: int) -> str | None:
+    """Why a clip's pictures can't be used by a recogniser that needs `least` of them, as `kind: detail` in one line; None where they can."""
+    if clip.frames is None:
+        return "no pictures: this recogniser reads video, and the clip has keypoints only"
+    found = clip.frames.num_frames
+    if found != clip.num_frames:
+        return f"frames and keypoints differ: {found} pictures, {clip.num_frames} rows of keypoints"
+    if found == 0:
+        return "no frames: the video is empty"
+    if found < least:
+        return f"too short: {found} frames found, at least {least} needed"
+    return None
