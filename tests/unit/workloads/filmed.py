@@ -21,6 +21,29 @@ from workloads.training.loop import Outcome, Setting, run_training
 from workloads.training.session import ClipsOf
 from workloads.training.tasks import SentenceTask
 
+_VAC = (
+    "inputs={size: 32, crop: 32, least_frames: 8, most_frames: 12}",
+    "network={frame_size: 32, hidden_size: 16, width: 16}",
+)
+TOY: dict[str, tuple[str, ...]] = {  # overrides that make a recipe of a system small
+    "corrnet": _VAC,
+    "mstfnet": (*_VAC, "network.depth=18", "network.level_size=16"),
+    "slowfastsign": (*_VAC, "network.depth=50"),
+}
+SHORT = ("init={}", "data.synthetic=null", "train.epochs=1", "train.batch_size=2", "train.num_workers=0", "train.gpus_per_worker=0", "train.precision=fp32")
+
+
+def coloured_clips(sentences: Sequence[tuple[str, ...]], *, side: int, num_frames: int = 12) -> list[Clip]:
+    """A colour for each gloss, which is a capital letter; 133 points anywhere."""
+    colours = np.random.default_rng(1).integers(0, 256, (26, 3), dtype=np.uint8)
+    made = []
+    for number, sentence in enumerate(sentences):
+        shown = [colours[ord(sentence[frame * len(sentence) // num_frames]) - ord("A")] for frame in range(num_frames)]
+        pictures = np.broadcast_to(np.stack(shown)[:, None, None], (num_frames, side, side, 3)).copy()
+        points = np.random.default_rng(number).uniform(0, side, (num_frames, 133, 3)).astype(np.float32)
+        made.append(Clip(name=f"clip{number}", keypoints=points, frames=Pictures(array=pictures), frame_size=(side, side), glosses=sentence))
+    return made
+
 
 def filmed(options: SyntheticOptions, split: str, *, side: int) -> list[Clip]:
     """The rendered clips of a split, pictures of `side` × `side` and keypoints of the options' frame."""
@@ -75,8 +98,3 @@ def run_filmed(recipe: Recipe, folder: Path, train: Sequence[Clip], dev: Sequenc
     task = SentenceTask(corpus="synthetic", vocabulary=vocabulary_of(train), references={clip.name: clip.glosses or () for clip in dev})
     with single_process_group():
         return run_training(recipe, Setting(folder=folder, task=task), MemorySession(train, dev))
-
-
-def blank_keypoints(num_frames: int) -> np.ndarray:
-    """Of a clip that has pictures only."""
-    return np.zeros((num_frames, 0, 3), dtype=np.float32)

@@ -11,6 +11,7 @@ from models.dsta_slr.config import DstaOptions
 from models.dsta_slr.inputs import SkeletonInputs
 from models.errors import RecipeError
 from models.mska.config import PUBLISHED_BLOCKS
+from tests.unit.workloads.filmed import SHORT, TOY, coloured_clips, run_filmed
 from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe
 from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
 from workloads.train import main
@@ -73,7 +74,41 @@ def test_the_published_hyper_parameters(name: str) -> None:
     assert (recipe.data.bucket_batches, recipe.decoding.beam_width) == (1, 5)  # shuffled freely, and the published beam
 
 
-@pytest.mark.parametrize("name", recipe_names())
+FILMED = [name for name in recipe_names() if load_recipe(name).system in TOY]
+
+
+@pytest.mark.parametrize("name", FILMED)
+def test_every_recipe_that_reads_pictures_trains_at_toy_widths(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    clips = coloured_clips([("A",), ("B", "A")], side=32, num_frames=8)
+    outcome = run_filmed(load_recipe(name, [*TOY[recipe.system], *SHORT]), tmp_path, clips, clips)
+    assert outcome.finished, outcome.fault
+
+
+def test_the_published_hyper_parameters_of_the_vac_family() -> None:
+    """cslr_common.md, sections 3, 7 and 10; slowfastsign.md, sections 5 and 8; mstfnet.md, section 8."""
+    for system, corpus, (lr, milestones, decay, epochs) in (
+        ("slowfastsign", "phoenix2014", (1e-4, (40, 60), 0.2, 80)),
+        ("slowfastsign", "csl_daily", (5e-5, (40, 60), 0.5, 80)),
+        ("mstfnet", "phoenix2014t", (1e-4, (40, 60), 0.2, 80)),
+        ("corrnet", "phoenix2014", (1e-4, (20, 35), 0.2, 40)),
+        ("corrnet", "csl_daily", (5e-5, (20, 35), 0.5, 40)),
+    ):
+        recipe = load_recipe(f"{system}_{corpus}")
+        optim, inputs = recipe.optim, recipe.inputs.model_dump()
+        assert (optim.name, optim.lr, optim.weight_decay, optim.betas, optim.schedule) == ("adam", lr, 1e-4, (0.9, 0.999), "steps")
+        assert (optim.milestones, optim.decay, recipe.train.epochs, recipe.train.batch_size) == (milestones, decay, epochs, 2)
+        assert (inputs["size"], inputs["crop"], inputs["mirror_probability"], inputs["least_frames"], inputs["most_frames"]) == (256, 224, 0.5, 32, 230)
+        assert inputs["rescale"] == (0 if corpus == "csl_daily" else 0.2)
+        assert inputs["top_cut"] == (40 if (system, corpus) == ("slowfastsign", "csl_daily") else 0)
+        assert recipe.losses.weights["distil_conv"] == 25
+        assert recipe.decoding.model_dump()["method"] == "prefix_beam"
+        assert recipe.train.sync_batch_norm == (system != "slowfastsign")
+    attention = {corpus: load_recipe(f"mstfnet_{corpus}").network.model_dump()["attention"] for corpus in ("phoenix2014", "phoenix2014t", "csl_daily")}
+    assert attention == {"phoenix2014": "shared", "phoenix2014t": "per_level", "csl_daily": "per_level"}
+
+
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name not in FILMED])
 def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tiny_sign_shards: Path, tmp_path: Path) -> None:
     toy = ("train.epochs=1", "train.gpus_per_worker=0", "train.precision=fp32")
     if load_recipe(name).system == "dsta_slr":

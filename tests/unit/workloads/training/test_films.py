@@ -1,0 +1,49 @@
+"""The training loop on clips of pictures: every system that reads them learns four clips by heart at toy width."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.workloads.filmed import coloured_clips, run_filmed
+from workloads.recipe import parse_recipe
+from workloads.training.checkpoints import CHECKPOINTS, checkpoints, read_position
+from workloads.training.events import EVENTS, read_events
+from workloads.training.loop import Outcome
+
+# DeepSpeed's ZeRO uses what torch has deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.distributed:FutureWarning"),
+]
+SIDE = 32
+SENTENCES = (("A", "B"), ("C", "D"), ("E",), ("F", "A"))
+VAC = {"inputs": {"size": SIDE, "crop": SIDE, "mirror_probability": 0, "rescale": 0}}
+COMMON = {"frame_size": SIDE, "hidden_size": 32, "width": 16, "dropout": 0}
+SYSTEMS: dict[str, dict[str, Any]] = {
+    "corrnet": {**VAC, "network": COMMON},
+    "mstfnet": {**VAC, "network": {**COMMON, "depth": 18, "level_size": 20}},
+    "slowfastsign": {**VAC, "network": {**COMMON, "depth": 50, "feature_dropout": 0}},
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_four_clips_are_learned_by_heart(system: str, tmp_path: Path) -> None:
+    steps = 70
+    values = {
+        "recipe": "toy",
+        "system": system,
+        "data": {"shards": "none"},
+        **SYSTEMS[system],
+        "optim": {"lr": 1e-2, "weight_decay": 0, "schedule": "one_cycle", "betas": [0.9, 0.99]},
+        "train": {"epochs": steps, "batch_size": 4, "num_workers": 0},
+        "validation": {"every_epochs": steps},
+    }
+    films = coloured_clips(SENTENCES, side=SIDE)
+    assert run_filmed(parse_recipe(values, where="toy"), tmp_path, films, films) == Outcome(step=steps, finished=True)
+    events = read_events(tmp_path / EVENTS)
+    scores = read_position(checkpoints(tmp_path / CHECKPOINTS)[0]).scores
+    assert min(scores.values()) == 0, (scores, events[-3]["terms"])
+    assert next(iter(scores.values())) == 0
