@@ -57,13 +57,18 @@ def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
     tracking_uri: where the registry is (None: MLFLOW_TRACKING_URI, else the embedded one of `store`). Raises as `resolve`, and LookupError
     where the embedded registry isn't there: MLflow would make an empty one.
     """
+    registry = registry_uri(tracking_uri, store) if name.startswith(("models:/", "runs:/")) else ""
+    return resolve(name, tracking_uri=registry)
+
+
+def registry_uri(tracking_uri: str | None, store: Path) -> str:
+    """Where the registry is: the URI, else MLFLOW_TRACKING_URI, else the embedded one of `store`. Raises LookupError where that one isn't there."""
     from cluster.sender import EMBEDDED_FILE, embedded_uri, resolve_uri
 
-    registry = resolve_uri(tracking_uri, store)
-    database = store / EMBEDDED_FILE
-    if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(store) and not database.is_file():
-        raise LookupError(f"{name}: there is no registry at {database}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
-    return resolve(name, tracking_uri=registry)
+    registry, database = resolve_uri(tracking_uri, store), store / EMBEDDED_FILE
+    if registry == embedded_uri(store) and not database.is_file():
+        raise LookupError(f"there is no registry at {database}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
+    return registry
 
 
 def alias_holder(name: str, alias: str, *, tracking_uri: str) -> str | None:

@@ -6,6 +6,9 @@ serve deploy serve/config.yaml                           the same, as a configur
 # No `from __future__ import annotations`: Serve reads the type of the builder's argument.
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +27,7 @@ from serve.tasks import Reply, Task
 APPLICATION = "signray"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
 DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 10.0}  # how requests in work end before a replica does
+logger = logging.getLogger("ray.serve")
 SPARE = 16  # places for questions about health and models beside the recognitions
 
 
@@ -34,8 +38,19 @@ class ServedModel:
         from serve.worker import ModelWorker  # here: the front needs no torch
 
         self._worker = ModelWorker(settings)
+        if "@" in settings.bundle:
+            threading.Thread(target=self._follow, args=(settings.follow_s,), daemon=True).start()
         self._batched.set_max_batch_size(settings.max_batch_size)
         self._batched.set_batch_wait_timeout_s(settings.batch_wait_s)
+
+    def _follow(self, pause_s: float) -> None:
+        while True:
+            time.sleep(pause_s)
+            try:
+                if self._worker.follow():
+                    logger.warning("the alias has moved: version %s answers now", self._worker.card["version"])
+            except Exception as error:  # whatever: a registry that is away or a bundle that is broken must not end a service that answers
+                logger.warning("the model stays as it is: %s", error)
 
     @serve.batch  # type: ignore[untyped-decorator]
     async def _batched(self, tasks: list[Task]) -> list[Reply]:

@@ -68,6 +68,7 @@ class Model(Strict):
     """The model that answers."""
 
     name: str = Field(description="the bundle as the service was told of it, without folders")
+    version: str | None = Field(description="in the registry, where the service follows an alias")
     task: str = Field(description="slr: signed sentences; islr: isolated signs")
     system: str
     corpus: str
@@ -172,6 +173,7 @@ class Health(Strict):
 
 MODEL_EXAMPLE = {
     "name": "bundle",
+    "version": None,
     "task": "slr",
     "system": "mska_slr",
     "corpus": "synthetic",

@@ -15,6 +15,7 @@ class ServeSettings(BaseModel):
     bundle: str = Field(min_length=1, description="folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry")
     tracking_uri: str | None = Field(None, description="MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of store)")
     store: Path = Field(Path("runs"), description="folder of the embedded registry")
+    follow_s: float = Field(10.0, gt=0, description="how often a replica looks whether the alias of models:/NAME@ALIAS has moved")
     device: str | None = Field(None, description="device of the networks (default: cuda where there is one)")
     replicas: int = Field(1, ge=1, description="copies of the model, each with its own weights")
     cpus_per_replica: float = Field(1.0, ge=0)
