@@ -22,7 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.api import build_api
 from serve.problems import ProblemError
 from serve.settings import ServeSettings
-from serve.tasks import Reply, Task
+from serve.tasks import Prepared, Reply, Task, Upload
 
 APPLICATION = "signray"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
@@ -70,11 +70,28 @@ class ServedModel:
         return await asyncio.to_thread(self._worker.sample, number)
 
 
+class Preparation:
+    """The deployment that makes clips of videos."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        from serve.decoder import VideoDecoder
+
+        self._decoder = VideoDecoder(settings)
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        return await self._decoder.prepare(upload)
+
+
 class Remote:
     """The model behind its handle, as the API's backend."""
 
-    def __init__(self, model: DeploymentHandle) -> None:
-        self._model = model
+    def __init__(self, model: DeploymentHandle, preparation: DeploymentHandle | None) -> None:
+        self._model, self._preparation = model, preparation
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        assert self._preparation is not None  # `takes` of the card has no video without it
+        prepared: Prepared = await self._ask_of(self._preparation, "prepare", upload)
+        return prepared
 
     async def recognise(self, task: Task) -> Reply:
         reply: Reply = await self._ask("recognise", task)
@@ -93,26 +110,29 @@ class Remote:
         return content
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        return await self._ask_of(self._model, method, *arguments)
+
+    async def _ask_of(self, deployment: DeploymentHandle, method: str, *arguments: Any) -> Any:
         for _ in range(ATTEMPTS):
             try:
-                return await getattr(self._model, method).remote(*arguments)
+                return await getattr(deployment, method).remote(*arguments)
             except RayActorError:  # its replica died; to recognise a clip twice does no harm
                 continue
             except BackPressureError:
-                raise ProblemError("overloaded", "the model's queue is full; try again") from None
+                raise ProblemError("overloaded", "the queue is full; try again") from None
             except DeploymentUnavailableError:
                 break
-        raise ProblemError("not-ready", "no replica of the model answers; try again") from None
+        raise ProblemError("not-ready", "no replica answers; try again") from None
 
 
 class Front:
     """The deployment of the HTTP API."""
 
-    def __init__(self, settings: ServeSettings, model: DeploymentHandle) -> None:
-        self._settings, self._model = settings, model
+    def __init__(self, settings: ServeSettings, model: DeploymentHandle, preparation: DeploymentHandle | None) -> None:
+        self._settings, self._backend = settings, Remote(model, preparation)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_api(Remote(self._model), self._settings)
+        return build_api(self._backend, self._settings)
 
 
 def build(args: ServeSettings) -> Application:
@@ -135,5 +155,6 @@ def build(args: ServeSettings) -> Application:
         ray_actor_options={"num_cpus": 0.1},
         **DRAIN,
     )
-    application: Application = front.bind(args, model.bind(args))
+    preparation = serve.deployment(Preparation, name="Preparation", max_ongoing_requests=args.capacity + SPARE, ray_actor_options={"num_cpus": 0.5}, **DRAIN)
+    application: Application = front.bind(args, model.bind(args), preparation.bind(args) if args.video else None)
     return application

@@ -80,7 +80,7 @@ class ModelWorker:
         settings = self._settings
         uri = settings.bundle if version is None else f"{settings.bundle.partition('@')[0]}/{version}"
         bundle = load(local_folder(uri, tracking_uri=settings.tracking_uri, store=settings.store))
-        return LoadedModel(bundle, {**model_card(bundle, settings.bundle), "version": version}, settings.device)
+        return LoadedModel(bundle, {**model_card(bundle, settings), "version": version}, settings.device)
 
 
 class LoadedModel:

@@ -24,7 +24,7 @@ from models.bundle import Bundle, CorpusCard, DecodingOptions, save_bundle
 from models.inputs.clip import Clip
 from models.systems import SYSTEMS
 from models.vocabulary import SPECIALS, Vocabulary
-from serve.bodies import Facts, read_clip
+from serve.bodies import Facts, open_body, read_clip
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Task
 from serve.worker import ModelWorker
@@ -140,7 +140,7 @@ def _overhead(url: str, bundle: Bundle, *, rounds: int, count: int) -> Figure:
 
 
 def _clip(body: bytes, settings: ServeSettings) -> Clip:
-    return read_clip("application/x-npz", body, NO_FACTS, settings)
+    return read_clip(open_body("application/x-npz", body, NO_FACTS, settings), NO_FACTS, settings)
 
 
 def _batching(alone: str, together: str, *, rounds: int, count: int) -> list[Figure]:
