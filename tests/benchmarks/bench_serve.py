@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from serve.tasks import Choice, Task
 from serve.worker import ModelWorker
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.http_load import Answers, Caller, load
+from tests.benchmarks.report import number
 from tests.benchmarks.stack import SMALLEST, Bench
 from workloads.recipe import load_recipe
 
@@ -49,10 +51,22 @@ def measure(bench: Bench) -> list[Figure]:
     with connect(num_cpus=8, driver_logs=False) as cluster, _serving() as serve:
         alone = serve("alone", bundle=str(demo.folder), max_batch_size=1)
         together = serve("together", bundle=str(demo.folder), max_batch_size=8)
-        figures = [_overhead(together, demo, rounds=5, count=40), *_batching(alone, together, rounds=3, count=160)]
         steady = serve("steady", bundle="models:/tiny@champion", store=store, follow_s=1.0, replicas=2, capacity=CAPACITY)
-        figures += [_kill(steady, count=2000), _swap(steady, store, count=2000)]
-        return figures + _overload(steady, count=4000) + [_memory(steady, cluster.address, rounds=3, count=1000)]
+        parts = (
+            lambda: [_overhead(together, demo, rounds=5, count=40)],
+            lambda: _batching(alone, together, rounds=3, count=160),
+            lambda: [_kill(steady, count=2000)],
+            lambda: [_swap(steady, store, count=2000)],
+            lambda: _overload(steady, count=4000),
+            lambda: [_memory(steady, cluster.address, rounds=3, count=1000)],
+        )
+        return [_told(figure) for part in parts for figure in part()]
+
+
+def _told(figure: Figure) -> Figure:
+    """The figure, which is printed at once: all of them take minutes."""
+    print(f"  {figure.name}: {number(figure.median)} {figure.unit} ({figure.note})", file=sys.stderr, flush=True)
+    return figure
 
 
 def _quick(bench: Bench) -> list[Figure]:
@@ -84,8 +98,8 @@ def _bundle(folder: Path, recipe_name: str, seed: int = 0, overrides: Sequence[s
 
 def _registry(folder: Path, bundles: Sequence[Bundle]) -> Path:
     store = folder / "store"
-    for number, bundle in enumerate(bundles):
-        tracker = MlflowTracker(folder / f"run{number}", experiment="serve", store=store)
+    for bundle in bundles:
+        tracker = MlflowTracker(folder / f"run_{bundle.folder.name}", experiment="serve", store=store)
         tracker.register(bundle.folder, name="tiny")
         tracker.close()
     set_alias("tiny", "champion", "1", tracking_uri=embedded_uri(store))
@@ -104,7 +118,7 @@ def _serving() -> Iterator[Any]:
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
 
     def deploy(name: str, **settings: Any) -> str:
-        application = build(ServeSettings(device="cpu", cpus_per_replica=0.5, **settings))
+        application = build(ServeSettings(device="cpu", cpus_per_replica=0.5, timeout_s=600, **settings))  # a slow machine is no failure
         serve.run(application, name=name, route_prefix=f"/{name}", logging_config=QUIET)
         return f"http://127.0.0.1:{port}/{name}"
 
@@ -153,7 +167,7 @@ def _batching(alone: str, together: str, *, rounds: int, count: int) -> list[Fig
         for url in (alone, together):
             began = time.perf_counter()
             answers = load(url, bodies, clients=16, requests=count)
-            assert answers.others_than(200) == 0, answers.statuses
+            assert answers.others_than(200) == 0, answers.codes
             seconds.append(time.perf_counter() - began)
         ratios.append(seconds[0] / seconds[1])
         rate = count / seconds[1]
@@ -181,7 +195,7 @@ def _swap(url: str, store: Path, *, count: int) -> Figure:
         set_alias("tiny", "champion", "2", tracking_uri=embedded_uri(store))
 
     answers = load(url, [_body(24)], clients=8, requests=count, meanwhile=swap)
-    versions = ", ".join(f"{number} by version {version}" for version, number in sorted(answers.versions.items()))
+    versions = ", ".join(f"{times} by version {version}" for version, times in sorted(answers.versions.items()))
     return _failed("requests that failed while the champion was swapped", answers, f"{versions}; slowest answer {max(answers.seconds[200]):.1f} s")
 
 
@@ -196,7 +210,7 @@ def _overload(url: str, *, count: int) -> list[Figure]:
             assert time.perf_counter() - began < 60, after.statuses
     recovered = time.perf_counter() - began
     refusals = sorted(answers.seconds.get(503, [0.0]))
-    note = ", ".join(f"{number} × {status}" for status, number in sorted(answers.statuses.items()))
+    note = ", ".join(f"{times} × {status}" for status, times in sorted(answers.statuses.items()))
     return [
         Figure(name="3× overload: answers other than 200 or 503", rounds=(answers.others_than(200, 503),), note=note, unit=f"of {answers.count}", at_most=0),
         Figure(name="3× overload: slowest of 99 % of the refusals", rounds=(refusals[int(0.99 * (len(refusals) - 1))],), note="", unit="s", at_most=REFUSAL_S),
@@ -215,7 +229,8 @@ def _memory(url: str, address: str, *, rounds: int, count: int) -> Figure:
 
 
 def _failed(name: str, answers: Answers, note: str) -> Figure:
-    return Figure(name=name, rounds=(answers.others_than(200),), note=note, unit=f"of {answers.count}", at_most=0)
+    problems = "".join(f"; {times} × {code}" for code, times in answers.codes.items())
+    return Figure(name=name, rounds=(answers.others_than(200),), note=note + problems, unit=f"of {answers.count}", at_most=0)
 
 
 def _wait(answers: Answers, count: int) -> None:

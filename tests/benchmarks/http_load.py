@@ -19,17 +19,20 @@ HEADERS = {"Content-Type": "application/x-npz"}
 
 @dataclass
 class Answers:
-    """What came back. seconds: of each answer; versions: how often each version of the model answered."""
+    """What came back. seconds: of each answer; versions: how often each version of the model answered; codes: of problems."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: dict[int, list[float]] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, status: int, seconds: float, content: bytes) -> None:
         with self.lock:
             self.statuses[status] += 1
             self.seconds.setdefault(status, []).append(seconds)
+            if status not in (200, FAILED):
+                self.codes[json.loads(content)["code"]] += 1
             if status == 200:
                 self.versions[str(json.loads(content)["model"]["version"])] += 1
 
