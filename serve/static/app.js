@@ -47,8 +47,8 @@ async function greet() {
 }
 
 function kindsOf(takes) {
-  const kinds = [takes.includes("video") && "A video (MP4, MOV, WebM, MKV, AVI)", takes.includes("keypoints") && "keypoints as .npz, .pose or .json"];
-  return `${kinds.filter(Boolean).join(", or ") || "Nothing: this service can't make what its model reads"}.`;
+  const kinds = [takes.includes("video") && "Video as MP4, MOV, WebM, MKV or AVI.", takes.includes("keypoints") && "Keypoints as .npz, .pose or .json."];
+  return kinds.filter(Boolean).join(" ") || "Nothing: this service can't make what its model reads.";
 }
 
 function listSamples(samples) {

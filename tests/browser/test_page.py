@@ -82,7 +82,7 @@ def test_a_video_is_shown_below_its_skeleton(page: Page, seeing: str, tmp_path: 
     places = np.array([[[20 + step, 15], [40, 20 + step // 2], [30, 40]] for step in range(24)])
     video = write_video(tmp_path / "signing.webm", dots(places, (64, 48)), codec="libvpx")
     page.goto(seeing)
-    expect(page.locator("#kinds")).to_contain_text("A video")
+    expect(page.locator("#kinds")).to_contain_text("Video as MP4")
     page.set_input_files("#file", video)
     expect(page.locator("#facts dd").first).to_contain_text("signing.webm, 24 frames")
     expect(page.locator("#video")).to_be_visible()
