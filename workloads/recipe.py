@@ -43,7 +43,7 @@ class OptimOptions(Options):
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.998)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.998)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = Field(False, description="of sgd")
@@ -303,12 +303,27 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error: its first value would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_values(path: Path) -> dict[str, Any]:
-    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values."""
+    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values, or has a key twice."""
     try:
-        values = yaml.safe_load(path.read_bytes())
+        values = yaml.load(path.read_bytes(), Loader=_Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise RecipeError(f"{path.name}: lists within lists, too deep for a recipe") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path.name}: not a recipe: expected keys such as 'data' and 'train'")
     return values
