@@ -107,7 +107,7 @@ def check_layer(layer: str, known: Sequence[str], *, what: str) -> None:
     """Raises LayerError that lists the layers, the nearest first named, where `layer` is none of `known`."""
     if layer in known:
         return
-    nearest = difflib.get_close_matches(layer, known, n=1, cutoff=0.3)
+    nearest = difflib.get_close_matches(layer, known, n=1, cutoff=0)
     listed = ", ".join(known[:: max(1, -(-len(known) // NAMED))])
     raise LayerError(
         f"no layer {layer!r} {what}" + (f": the nearest is {nearest[0]!r}" if nearest else "") + f"; some of {len(known)}: {listed} (--list-layers: all)"
