@@ -8,7 +8,8 @@ PACKAGES := models cluster workloads tune serve
 BUNDLE ?= runs/demo/bundle
 PORT ?= 8000
 JOBS ?= 2
-.PHONY: help demo demo-isolated serve test check bench clean format
+UI_PORT ?= 5000
+.PHONY: help demo demo-isolated ui serve test check bench clean format
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -29,6 +30,9 @@ demo-isolated: $(VENV)/ready  ## four streams of isolated signs and their ensemb
 
 serve: $(VENV)/ready  ## HTTP service of BUNDLE (default: the demo's) at PORT (8000), until ^C
 	@$(BIN)/python serve/run.py --bundle $(BUNDLE) --port $(PORT)
+
+ui: $(VENV)/ready  ## MLflow in a browser: runs, plots, comparisons, the model registry; at UI_PORT (5000), until ^C
+	@$(BIN)/python -m cluster.ui --port $(UI_PORT)
 
 check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .

@@ -26,6 +26,9 @@ _DEFAULTS = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
     # Ray announces a change of its defaults at every start; we ask for the new behaviour, which is to leave devices as they are.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Tune would print a table and a traceback for each failed trial, whatever its verbosity; the sweep tells them in a line.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     # Telemetry of MLflow posts to a public host.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # With the default of seven retries, doubling, a refused connection blocks the caller for 245 s. Our spool retries by itself.

@@ -10,17 +10,26 @@ from cluster.spool import Json
 
 _IDENTITY_TAG = "spool.record"
 _TIME_TAG = "spool.time_ns"
+_LONGEST_CARD = 5000  # MLflow's limit in characters
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def create_version(client: Any, run_id: str, identity: str, content: Json) -> int:
-    """Create the version that a spooled record asks for, or find the one that an earlier sending made; returns its number."""
+def create_version(client: Any, run_id: str, identity: str, content: Json, card: str | None = None) -> int:
+    """Create the version that a spooled record asks for, or find the one that an earlier sending made; returns its number.
+
+    card: Markdown that describes the version, and the model as long as no newer version does.
+    """
     name = content["name"]
     _ensure_model(client, name)
     version = _find(client, name, run_id, identity)
+    description = None if card is None else card if len(card) <= _LONGEST_CARD else f"{card[: _LONGEST_CARD - 1]}…"
     if version is None:
         tags = {**content["tags"], _IDENTITY_TAG: identity, _TIME_TAG: str(content["time_ns"])}
-        version = client.create_model_version(name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags, await_creation_for=0)
+        version = client.create_model_version(
+            name, source=f"runs:/{run_id}/{content['folder']}", run_id=run_id, tags=tags, description=description, await_creation_for=0
+        )
+        if description is not None:
+            client.update_registered_model(name, description)
     if content["alias"] and not _newer_holds(client, name, content["alias"], content["time_ns"]):
         client.set_registered_model_alias(name, content["alias"], version.version)
     return int(version.version)
@@ -57,13 +66,18 @@ def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
     tracking_uri: where the registry is (None: MLFLOW_TRACKING_URI, else the embedded one of `store`). Raises as `resolve`, and LookupError
     where the embedded registry isn't there: MLflow would make an empty one.
     """
+    registry = registry_uri(tracking_uri, store) if name.startswith(("models:/", "runs:/")) else ""
+    return resolve(name, tracking_uri=registry)
+
+
+def registry_uri(tracking_uri: str | None, store: Path) -> str:
+    """Where the registry is: the URI, else MLFLOW_TRACKING_URI, else the embedded one of `store`. Raises LookupError where that one isn't there."""
     from cluster.sender import EMBEDDED_FILE, embedded_uri, resolve_uri
 
-    registry = resolve_uri(tracking_uri, store)
-    database = store / EMBEDDED_FILE
-    if name.startswith(("models:/", "runs:/")) and registry == embedded_uri(store) and not database.is_file():
-        raise LookupError(f"{name}: there is no registry at {database}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
-    return resolve(name, tracking_uri=registry)
+    registry, database = resolve_uri(tracking_uri, store), store / EMBEDDED_FILE
+    if registry == embedded_uri(store) and not database.is_file():
+        raise LookupError(f"there is no registry at {database}: give --tracking-uri, set MLFLOW_TRACKING_URI, or name a bundle's folder")
+    return registry
 
 
 def alias_holder(name: str, alias: str, *, tracking_uri: str) -> str | None:

@@ -4,6 +4,7 @@ Why each record may be sent again: MLflow drops a metric with the same key, time
 artifacts are overwritten by themselves; a run is found by the spool's id in its tags, a model version by the record's.
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +17,12 @@ from cluster.spool import Json, Record, SendState, Spool, exclusive
 
 EMBEDDED_FILE = "mlflow.db"  # of the embedded registry, in the folder of the runs
 SPOOL_TAG = "spool.id"
+CARD = "README.md"  # of a registered folder: what the registry shows of it
 # MLflow's limits for one call of `log_batch`.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"}
 MOST_FAILURES = 3  # of one record while the server answers: then it is set aside, so that those after it are sent
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on runs and metrics, not on traces of language models
 _NOISY_LOGGERS = ("alembic", "mlflow", "urllib3.connectionpool")
 
 
@@ -35,6 +38,7 @@ class Sender:
             "create": self._create,
             "params": self._params,
             "tags": self._tags,
+            "dataset": self._dataset,
             "artifact": self._artifact,
             "register": self._register,
             "status": self._status,
@@ -149,6 +153,14 @@ class Sender:
         for name, value in record.content["values"].items():
             self._client.set_tag(self.state.run_id, name, value)
 
+    def _dataset(self, record: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        content = record.content
+        source = json.dumps({"uri": content["source"]})
+        dataset = Dataset(name=content["name"], digest=content["digest"], source_type="local", source=source, profile=json.dumps(content["profile"]))
+        self._client.log_inputs(self.state.run_id, datasets=[DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
+
     def _artifact(self, record: Record) -> None:
         kept, folder = record.content["file"], record.content["folder"]
         if (self.spool.folder / kept).is_dir():
@@ -168,7 +180,9 @@ class Sender:
         self._upload(record.content["file"], record.content["folder"])
         assert self.state.run_id is not None
         identity = f"{self.state.run_id}:{record.begin}"
-        self.state.versions[str(record.begin)] = create_version(self._client, self.state.run_id, identity, record.content)
+        card = self.spool.folder / record.content["file"] / CARD
+        description = card.read_text(encoding="utf-8") if card.is_file() else None
+        self.state.versions[str(record.begin)] = create_version(self._client, self.state.run_id, identity, record.content, description)
 
     def _status(self, record: Record) -> None:
         if record.content["status"] == "RUNNING":
@@ -204,7 +218,7 @@ def _experiment(client: Any, name: str, artifact_location: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifact_location))
+            return str(client.create_experiment(name, artifact_location=artifact_location, tags=_KIND))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

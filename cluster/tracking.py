@@ -34,7 +34,7 @@ Notify = Callable[[str], None]
 
 SPOOL_FOLDER = "tracking"
 BUNDLE_FOLDER = "bundle"
-_LONGEST_PARAM, _LONGEST_TAG, _LONGEST_NAME = 6000, 5000, 250  # MLflow's limits in characters
+_LONGEST_PARAM, _LONGEST_TAG, _LONGEST_NAME, _LONGEST_DIGEST = 6000, 5000, 250, 36  # MLflow's limits in characters
 _NOT_IN_NAMES = re.compile(r"[^\w\-. :/]", re.ASCII)
 
 
@@ -49,6 +49,9 @@ class Tracker(Protocol):
 
     def set_tags(self, values: Mapping[str, object]) -> None:
         """Short texts by which runs are found."""
+
+    def log_dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object]) -> None:
+        """Data that the run learns from: their checksum, where they lie, and counts."""
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """A file or folder as it is now, below `folder` of the run's artifacts."""
@@ -72,6 +75,7 @@ class NullTracker:
     def log_params(self, values: Mapping[str, object]) -> None: ...
     def log_metrics(self, values: Mapping[str, float], *, step: int) -> None: ...
     def set_tags(self, values: Mapping[str, object]) -> None: ...
+    def log_dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object]) -> None: ...
     def log_artifact(self, path: Path, folder: str = "") -> None: ...
     def log_text(self, text: str, name: str, folder: str = "") -> None: ...
     def register(self, path: Path, *, name: str, alias: str | None = None, tags: Mapping[str, str] | None = None) -> int | None:
@@ -115,6 +119,9 @@ class SpoolTracker:
 
     def set_tags(self, values: Mapping[str, object]) -> None:
         self._append("tags", {"values": {_name(name): _shorten(str(value), _LONGEST_TAG) for name, value in values.items()}})
+
+    def log_dataset(self, name: str, *, digest: str, source: str, profile: Mapping[str, object]) -> None:
+        self._append("dataset", {"name": _name(name), "digest": digest[:_LONGEST_DIGEST], "source": source, "profile": dict(profile)})
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
         self._append_kept("artifact", path, {"folder": folder})

@@ -6,6 +6,9 @@ serve deploy serve/config.yaml                           the same, as a configur
 # No `from __future__ import annotations`: Serve reads the type of the builder's argument.
 
 import asyncio
+import logging
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,11 +22,12 @@ from ray.serve.handle import DeploymentHandle
 from serve.api import build_api
 from serve.problems import ProblemError
 from serve.settings import ServeSettings
-from serve.tasks import Reply, Task
+from serve.tasks import Prepared, Reply, Task, Upload
 
 APPLICATION = "signray"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
 DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 10.0}  # how requests in work end before a replica does
+logger = logging.getLogger("ray.serve")
 SPARE = 16  # places for questions about health and models beside the recognitions
 
 
@@ -34,8 +38,19 @@ class ServedModel:
         from serve.worker import ModelWorker  # here: the front needs no torch
 
         self._worker = ModelWorker(settings)
+        if "@" in settings.bundle:
+            threading.Thread(target=self._follow, args=(settings.follow_s,), daemon=True).start()
         self._batched.set_max_batch_size(settings.max_batch_size)
         self._batched.set_batch_wait_timeout_s(settings.batch_wait_s)
+
+    def _follow(self, pause_s: float) -> None:
+        while True:
+            time.sleep(pause_s)
+            try:
+                if self._worker.follow():
+                    logger.warning("the alias has moved: version %s answers now", self._worker.card["version"])
+            except Exception as error:  # whatever: a registry that is away or a bundle that is broken must not end a service that answers
+                logger.warning("the model stays as it is: %s", error)
 
     @serve.batch  # type: ignore[untyped-decorator]
     async def _batched(self, tasks: list[Task]) -> list[Reply]:
@@ -55,11 +70,28 @@ class ServedModel:
         return await asyncio.to_thread(self._worker.sample, number)
 
 
+class Preparation:
+    """The deployment that makes clips of videos."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        from serve.decoder import VideoDecoder
+
+        self._decoder = VideoDecoder(settings)
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        return await self._decoder.prepare(upload)
+
+
 class Remote:
     """The model behind its handle, as the API's backend."""
 
-    def __init__(self, model: DeploymentHandle) -> None:
-        self._model = model
+    def __init__(self, model: DeploymentHandle, preparation: DeploymentHandle | None) -> None:
+        self._model, self._preparation = model, preparation
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        assert self._preparation is not None  # `takes` of the card has no video without it
+        prepared: Prepared = await self._ask_of(self._preparation, "prepare", upload)
+        return prepared
 
     async def recognise(self, task: Task) -> Reply:
         reply: Reply = await self._ask("recognise", task)
@@ -78,26 +110,29 @@ class Remote:
         return content
 
     async def _ask(self, method: str, *arguments: Any) -> Any:
+        return await self._ask_of(self._model, method, *arguments)
+
+    async def _ask_of(self, deployment: DeploymentHandle, method: str, *arguments: Any) -> Any:
         for _ in range(ATTEMPTS):
             try:
-                return await getattr(self._model, method).remote(*arguments)
+                return await getattr(deployment, method).remote(*arguments)
             except RayActorError:  # its replica died; to recognise a clip twice does no harm
                 continue
             except BackPressureError:
-                raise ProblemError("overloaded", "the model's queue is full; try again") from None
+                raise ProblemError("overloaded", "the queue is full; try again") from None
             except DeploymentUnavailableError:
                 break
-        raise ProblemError("not-ready", "no replica of the model answers; try again") from None
+        raise ProblemError("not-ready", "no replica answers; try again") from None
 
 
 class Front:
     """The deployment of the HTTP API."""
 
-    def __init__(self, settings: ServeSettings, model: DeploymentHandle) -> None:
-        self._settings, self._model = settings, model
+    def __init__(self, settings: ServeSettings, model: DeploymentHandle, preparation: DeploymentHandle | None) -> None:
+        self._settings, self._backend = settings, Remote(model, preparation)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_api(Remote(self._model), self._settings)
+        return build_api(self._backend, self._settings)
 
 
 def build(args: ServeSettings) -> Application:
@@ -120,5 +155,6 @@ def build(args: ServeSettings) -> Application:
         ray_actor_options={"num_cpus": 0.1},
         **DRAIN,
     )
-    application: Application = front.bind(args, model.bind(args))
+    preparation = serve.deployment(Preparation, name="Preparation", max_ongoing_requests=args.capacity + SPARE, ray_actor_options={"num_cpus": 0.5}, **DRAIN)
+    application: Application = front.bind(args, model.bind(args), preparation.bind(args) if args.video else None)
     return application

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from models.errors import RecordingError
 from models.inputs.clip import Clip
-from models.media import KEYPOINT_READERS, KeypointClip, parse_keypoints
+from models.media import KEYPOINT_READERS, VIDEO_SUFFIXES, KeypointClip, parse_keypoints
 from serve.forms import form_file
 from serve.problems import ProblemError, invalid_parameters
 from serve.schemas import KeypointFacts
@@ -25,6 +25,11 @@ KINDS = {
     "application/x-npz": ".npz",
     "application/zip": ".npz",
     "application/x-pose": ".pose",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "video/quicktime": ".mov",
+    "video/x-matroska": ".mkv",
+    "video/x-msvideo": ".avi",
 }
 BY_NAME = ("application/octet-stream", "multipart/form-data")  # the file's name or its first bytes say the kind
 TAKEN = ", ".join((*KINDS, *BY_NAME))
@@ -42,24 +47,38 @@ class Facts:
 
 async def read_body(request: Request, settings: ServeSettings) -> bytes:
     """The whole body. Raises ProblemError where it is too large, announced or in fact, or takes too long to arrive."""
-    too_large = ProblemError("too-large", f"the body is larger than {settings.max_body_bytes} bytes: send .npz, or a shorter clip")
+    limit = max(settings.max_body_bytes, settings.max_video_bytes) if settings.video else settings.max_body_bytes
+    too_large = ProblemError("too-large", f"the body is larger than {limit} bytes: send .npz, or a shorter clip")
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > settings.max_body_bytes:
+    if announced.isdigit() and int(announced) > limit:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > settings.max_body_bytes:
+                if len(body) > limit:
                     raise too_large
     except TimeoutError:
         raise ProblemError("body-timeout", f"the body didn't arrive within {settings.body_timeout_s:g} s") from None
     return bytes(body)
 
 
-def read_clip(content_type: str, body: bytes, facts: Facts, settings: ServeSettings) -> Clip:
-    """The clip of a body. Raises ProblemError where it is of an unknown kind, can't be read, or is beyond the limits."""
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """What came, and as what: a name for answers, and the suffix of its kind."""
+
+    name: str
+    kind: str
+    content: bytes = field(repr=False)
+
+    @property
+    def is_video(self) -> bool:
+        return self.kind in VIDEO_SUFFIXES
+
+
+def open_body(content_type: str, body: bytes, facts: Facts, settings: ServeSettings) -> Body:
+    """The body as a file of a known kind. Raises ProblemError where it is of none, or too large for its kind."""
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type not in KINDS and media_type not in BY_NAME:
         raise ProblemError("unsupported-media-type", f"Content-Type {media_type or 'is missing'}: the service takes {TAKEN}")
@@ -67,8 +86,19 @@ def read_clip(content_type: str, body: bytes, facts: Facts, settings: ServeSetti
     if media_type == "multipart/form-data":
         filename, body = form_file(content_type, body)
     name = facts.name or filename or "clip"
+    opened = Body(name=name, kind=KINDS.get(media_type) or _kind(name, filename, body), content=body)
+    if opened.is_video and not settings.video:
+        raise ProblemError("unsupported-media-type", f"{name}: this service takes no videos: its model reads keypoints, and nothing here estimates them")
+    if not opened.is_video and len(body) > settings.max_body_bytes:
+        raise ProblemError("too-large", f"{name}: keypoints of more than {settings.max_body_bytes} bytes: send .npz, or a shorter clip")
+    return opened
+
+
+def read_clip(body: Body, facts: Facts, settings: ServeSettings) -> Clip:
+    """The clip of a file of keypoints. Raises ProblemError where it can't be read, or is beyond the limits."""
+    name = body.name
     try:
-        found = _parsed(KINDS.get(media_type) or _kind(name, body), body, name, settings)
+        found = _parsed(body.kind, body.content, name, settings)
     except RecordingError as error:
         raise ProblemError("unreadable", str(error)) from None
     _check_limits(found.keypoints, settings)
@@ -83,13 +113,15 @@ def read_clip(content_type: str, body: bytes, facts: Facts, settings: ServeSetti
     return Clip(name=name, keypoints=found.keypoints, frame_size=size, fps=fps)
 
 
-def _kind(name: str, body: bytes) -> str:
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in (*KEYPOINT_READERS, JSON):
-        return suffix
+def _kind(name: str, filename: str, body: bytes) -> str:
+    for suffix in (PurePosixPath(text).suffix.lower() for text in (name, filename)):
+        if suffix in (*KEYPOINT_READERS, JSON, *VIDEO_SUFFIXES):
+            return suffix
     if body.startswith(_ZIP_MAGIC):
         return ".npz"
-    raise ProblemError("unsupported-media-type", f"{name}: not a keypoint file: the kinds are {', '.join(KEYPOINT_READERS)}, {JSON}; name the file by its kind")
+    raise ProblemError(
+        "unsupported-media-type", f"{name}: not a clip: the kinds are {', '.join(KEYPOINT_READERS)}, {JSON} and videos; name the file by its kind"
+    )
 
 
 def _parsed(kind: str, body: bytes, name: str, settings: ServeSettings) -> KeypointClip:

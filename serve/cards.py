@@ -9,11 +9,13 @@ from typing import Any
 from models.bundle import Bundle
 from models.ensemble import Ensemble
 from models.inputs.inputs import Inputs
+from serve.settings import ServeSettings
 
 
-def model_card(bundle: Bundle | Ensemble, name: str) -> dict[str, Any]:
+def model_card(bundle: Bundle | Ensemble, settings: ServeSettings) -> dict[str, Any]:
     """What `schemas.Model` tells of a bundle. A folder's own name is told, and not where it lies."""
-    inputs = [each.inputs for each in (bundle.members.values() if isinstance(bundle, Ensemble) else [bundle])]
+    inputs, modalities = _inputs(bundle), modalities_of(bundle)
+    name = settings.bundle
     return {
         "name": name if name.startswith(("models:/", "runs:/")) else PurePosixPath(name).name,
         "task": bundle.task,
@@ -24,7 +26,8 @@ def model_card(bundle: Bundle | Ensemble, name: str) -> dict[str, Any]:
         "head": bundle.decoding.head,
         "heads": list(bundle.answering),
         "num_classes": len(bundle.classes),
-        "takes": ["video" if reads_frames(inputs) else "keypoints"],
+        "takes": taken(modalities, settings),
+        "modalities": modalities,
         "num_keypoints": _common_layouts(inputs),
         "max_frames": min((limit for each in inputs if (limit := getattr(each, "max_frames", None))), default=None),
         "members": list(bundle.members) if isinstance(bundle, Ensemble) else [],
@@ -32,9 +35,19 @@ def model_card(bundle: Bundle | Ensemble, name: str) -> dict[str, Any]:
     }
 
 
-def reads_frames(inputs: Sequence[Inputs]) -> bool:
-    """Whether some member reads pictures."""
-    return any("frames" in each.modalities for each in inputs)
+def modalities_of(bundle: Bundle | Ensemble) -> list[str]:
+    """What its networks read: frames, keypoints."""
+    return sorted({modality for each in _inputs(bundle) for modality in each.modalities})
+
+
+def _inputs(bundle: Bundle | Ensemble) -> list[Inputs]:
+    return [each.inputs for each in (bundle.members.values() if isinstance(bundle, Ensemble) else [bundle])]
+
+
+def taken(modalities: Sequence[str], settings: ServeSettings) -> list[str]:
+    """Kinds of clips from which the service can make what the networks read."""
+    by_video = settings.video and ("keypoints" not in modalities or settings.pose_model is not None)
+    return [*(["keypoints"] if "frames" not in modalities else []), *(["video"] if by_video else [])]
 
 
 def _common_layouts(inputs: Sequence[Inputs]) -> list[int]:

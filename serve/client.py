@@ -30,9 +30,11 @@ from serve.printing import write_records
 Json = dict[str, Any]
 KEY_VARIABLE = "SIGNRAY_API_KEY"
 SOME_FAILED = 1
-KINDS = {".npz": "application/x-npz", ".pose": "application/x-pose", ".json": "application/json"}
+KEYPOINTS = {".npz": "application/x-npz", ".pose": "application/x-pose", ".json": "application/json"}
+VIDEOS = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm", ".mkv": "video/x-matroska", ".avi": "video/x-msvideo"}
+KINDS = {**KEYPOINTS, **VIDEOS}
 NO_RECORD = ("model", "timings", "heads")  # members of an answer beside what predict.py prints
-OF_THE_CLIP = ("unreadable", "unusable-keypoints", "too-large")  # problems of one clip; any other ends the command
+OF_THE_CLIP = ("unreadable", "unusable-keypoints", "too-large", "decode-timeout", "unsupported-media-type")  # problems of one clip; any other ends the command
 
 
 class ServiceError(Exception):
@@ -168,8 +170,8 @@ def _file_problem(file: Path) -> str | None:
     if file.is_dir():
         return f"needs keypoints: {file} is a folder; estimate the signer's keypoints and give the .npz or .pose file"
     if file.suffix.lower() not in KINDS:
-        return f"{file}: not a keypoint file: the kinds are {', '.join(KINDS)}"
-    return None if file.is_file() else f"{file}: no such keypoint file"
+        return f"{file}: not a clip: the kinds are {', '.join(KINDS)}"
+    return None if file.is_file() else f"{file}: no such {'video' if file.suffix.lower() in VIDEOS else 'keypoint file'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="client.py", description=__doc__, epilog=f"{KEY_VARIABLE} holds the API key.", formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="keypoint file: .npz, .pose or .json")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE", help="keypoint file (.npz, .pose or .json); or a video, where the service takes them")
     parser.add_argument("--url", required=True, help="where the service is, such as http://127.0.0.1:8000")
     parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")
     parser.add_argument("--head", help="head that answers (default: the bundle's choice)")

@@ -12,15 +12,25 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
 from models.inputs.clip import Clip
-from serve.bodies import BY_NAME, KINDS, Facts, read_body, read_clip
+from serve.bodies import BY_NAME, KINDS, Body, Facts, open_body, read_body, read_clip
 from serve.context import Context, in_time
 from serve.forms import FIELD
 from serve.problems import ProblemError, problem_responses
 from serve.schemas import KEYPOINTS_EXAMPLE, SENTENCE_EXAMPLE, SIGN_EXAMPLE, Answer, KeypointDocument
 from serve.settings import ServeSettings
-from serve.tasks import Choice, Reply, Task
+from serve.tasks import Choice, Reply, Task, Upload
 
-READ_ERRORS = ("bad-request", "unauthorized", "body-timeout", "too-large", "unsupported-media-type", "unreadable", "unusable-keypoints", "invalid-parameter")
+READ_ERRORS = (
+    "bad-request",
+    "unauthorized",
+    "body-timeout",
+    "too-large",
+    "unsupported-media-type",
+    "unreadable",
+    "decode-timeout",
+    "unusable-keypoints",
+    "invalid-parameter",
+)
 MODEL_ERRORS = ("rate-limited", "unknown-head", "internal", "overloaded", "not-ready", "timeout")
 SHORT_BYTES = 1 << 18
 _BINARY = {"type": "string", "format": "binary"}
@@ -51,13 +61,15 @@ def add_recognition(app: FastAPI, context: Context) -> None:
         openapi_extra={"requestBody": request_body()},
     )
     async def recognize(request: Request, asked: Annotated[Asked, Depends(asked_of)]) -> JSONResponse:
-        """Keypoints as JSON, `.npz` (arrays keypoints, frame_size, fps; no pickles) or `.pose`, as the body itself or the field `file` of a form."""
+        """Keypoints as JSON, `.npz` (arrays keypoints, frame_size, fps; no pickles) or `.pose`, or a video where `/v1/models` says so; as the body itself or
+        the field `file` of a form.
+        """
         start = time.perf_counter()
         async with context.gate.enter():
-            clip = await received_clip(request, asked.facts, context.settings)
+            clip = await received_clip(request, asked.facts, context, context.settings)
             read = time.perf_counter()
             reply = await in_time(lambda: context.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
-        extra = {"keypoints": points_record(clip)} if asked.keypoints else {}
+        extra = {"keypoints": points_record(clip)} if asked.keypoints and clip.keypoints.shape[1] else {}
         return JSONResponse({**answer_of(reply, start=start, read=read), **extra})
 
 
@@ -89,13 +101,25 @@ def query_reader(settings: ServeSettings) -> Callable[..., Asked]:
     return asked
 
 
-async def received_clip(request: Request, facts: Facts, settings: ServeSettings) -> Clip:
-    """The clip of a request's body. Raises ProblemError as `read_body` and `read_clip`."""
-    body = await read_body(request, settings)
-    content_type = request.headers.get("content-type", "")
-    if len(body) <= SHORT_BYTES:  # it is read in less time than it takes to hand it to a thread
-        return read_clip(content_type, body, facts, settings)
-    return await asyncio.to_thread(read_clip, content_type, body, facts, settings)
+async def received_clip(request: Request, facts: Facts, context: Context, settings: ServeSettings) -> Clip:
+    """The clip of a request's body, within the limits of `settings`. Raises ProblemError as `read_body`, `open_body`, `read_clip` and `_video_clip`."""
+    body = open_body(request.headers.get("content-type", ""), await read_body(request, settings), facts, settings)
+    if body.is_video:
+        return await _video_clip(body, facts, context)
+    if len(body.content) <= SHORT_BYTES:  # it is read in less time than it takes to hand it to a thread
+        return read_clip(body, facts, settings)
+    return await asyncio.to_thread(read_clip, body, facts, settings)
+
+
+async def _video_clip(body: Body, facts: Facts, context: Context) -> Clip:
+    card = await in_time(context.backend.describe, context.settings.timeout_s)
+    if "video" not in card["takes"]:
+        raise ProblemError("unsupported-media-type", f"{body.name}: this model reads keypoints, and the service estimates none from pictures")
+    upload = Upload(content=body.content, name=body.name, wanted=tuple(card["modalities"]), fps=facts.fps)
+    prepared = await in_time(lambda: context.backend.prepare(upload), context.settings.timeout_s)
+    if prepared.clip is None:
+        raise ProblemError(prepared.code, prepared.detail)
+    return prepared.clip
 
 
 def points_record(clip: Clip) -> dict[str, Any]:
@@ -120,7 +144,11 @@ def answer_of(reply: Reply, *, start: float, read: float) -> dict[str, Any]:
 
 def request_body() -> dict[str, Any]:
     """The bodies that a recognition takes, for OpenAPI."""
-    form = {"type": "object", "required": [FIELD], "properties": {FIELD: {**_BINARY, "description": "a .npz, .pose or .json file"}}}
+    form = {
+        "type": "object",
+        "required": [FIELD],
+        "properties": {FIELD: {**_BINARY, "description": "a .npz, .pose or .json file, or a video where the service takes them"}},
+    }
     content: dict[str, Any] = {"application/json": {"schema": KeypointDocument.model_json_schema(), "example": KEYPOINTS_EXAMPLE}}
     content |= {media_type: {"schema": _BINARY} for media_type in (*KINDS, *BY_NAME) if media_type != "application/json"}
     content["multipart/form-data"] = {"schema": form}

@@ -26,8 +26,10 @@ from types import FrameType
 from cluster.entry import run_entry_point
 from cluster.ray_cluster import connect
 from cluster.registry import local_folder
-from models.bundle_record import read_record
+from models.ensemble import load
 from models.errors import SignrayError
+from models.pose import pose_estimator
+from serve.cards import modalities_of
 from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
@@ -40,17 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     given = _parser().parse_args(arguments)
     settings = settings_of(given)
-    read_record(local_folder(settings.bundle, tracking_uri=settings.tracking_uri, store=settings.store))  # a mistake ends here, before anything starts
+    # Mistakes end here, before anything starts.
+    bundle = load(local_folder(settings.bundle, tracking_uri=settings.tracking_uri, store=settings.store))
+    if settings.pose_model is not None:
+        pose_estimator(settings.pose_model, settings.pose_detector)
+    settings = settings.model_copy(update={"video": settings.pose_model is not None or "frames" in modalities_of(bundle)})
     _require_free(given.host, given.port)
     os.environ.setdefault(*FAST)
-    with connect(num_cpus=settings.replicas + 1, driver_logs=False) as cluster:
+    with connect(num_cpus=settings.replicas + 1 + settings.video, driver_logs=False) as cluster:
         serve_until_stopped(settings, host=given.host, port=given.port, private=cluster.private)
     return 0
 
 
 def settings_of(given: argparse.Namespace) -> ServeSettings:
     """The settings, with absolute paths: replicas run in other folders."""
-    chosen = {"api_keys_file": given.api_keys, "capacity": given.capacity, "max_batch_size": given.batch_size, "replicas": given.replicas}
+    files = {"pose_model": given.pose_model, "pose_detector": given.pose_detector}
+    chosen = {**files, "api_keys_file": given.api_keys, "capacity": given.capacity, "max_batch_size": given.batch_size, "replicas": given.replicas}
     return ServeSettings(
         bundle=given.bundle if given.bundle.startswith(("models:/", "runs:/")) else str(Path(given.bundle).resolve()),
         tracking_uri=given.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
@@ -118,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replicas", type=int, metavar="N", help="copies of the model (default: 1)")
     parser.add_argument("--capacity", type=int, metavar="N", help="requests in work or waiting; the next one is answered 503 (default: 32)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="clips of similar length that go through the network at once (default: 8)")
+    parser.add_argument("--pose-model", type=Path, metavar="FILE", help="ONNX file of a whole-body RTMPose or RTMW: videos are taken, too")
+    parser.add_argument("--pose-detector", type=Path, metavar="FILE", help="ONNX file of a person detector for it (default: the whole picture is the signer's)")
     parser.add_argument("--api-keys", type=Path, metavar="FILE", help="file with one API key a line; without it nobody is asked for one")
     return parser
 

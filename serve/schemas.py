@@ -68,6 +68,7 @@ class Model(Strict):
     """The model that answers."""
 
     name: str = Field(description="the bundle as the service was told of it, without folders")
+    version: str | None = Field(None, description="in the registry, where the service follows an alias")
     task: str = Field(description="slr: signed sentences; islr: isolated signs")
     system: str
     corpus: str
@@ -77,6 +78,7 @@ class Model(Strict):
     heads: list[str] = Field(description="all that can answer")
     num_classes: int
     takes: list[str] = Field(description="what clips it reads: keypoints, video")
+    modalities: list[str] = Field(description="what its networks read: frames, keypoints")
     num_keypoints: list[int] = Field(description="numbers of points a frame may have; empty where it reads none")
     max_frames: int | None = Field(description="longest clip that the network sees whole; of a longer one it sees the middle")
     members: list[str] = Field(description="of an ensemble, those that vote; a request may choose among them")
@@ -148,8 +150,8 @@ class JobState(Strict):
     status: Literal["queued", "running", "done", "failed", "cancelled"]
     progress: float
     num_frames: int
-    answer: Answer | None
-    problem: dict[str, Any] | None
+    answer: Answer | None = None
+    problem: dict[str, Any] | None = None
 
 
 class LiveStart(KeypointFacts):
@@ -172,6 +174,7 @@ class Health(Strict):
 
 MODEL_EXAMPLE = {
     "name": "bundle",
+    "version": None,
     "task": "slr",
     "system": "mska_slr",
     "corpus": "synthetic",
@@ -181,6 +184,7 @@ MODEL_EXAMPLE = {
     "heads": ["ensemble", "fuse", "body", "left", "right"],
     "num_classes": 29,
     "takes": ["keypoints"],
+    "modalities": ["keypoints"],
     "num_keypoints": [133],
     "max_frames": 400,
     "members": [],

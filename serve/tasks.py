@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from models.inputs.clip import Clip
@@ -43,8 +43,31 @@ class Reply:
     batch_size: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A video as it came. wanted: what the model needs of it, `frames` and `keypoints`; fps: instead of what it says."""
+
+    content: bytes = field(repr=False)
+    name: str
+    wanted: tuple[str, ...]
+    fps: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a video has become: a clip, or a problem's code and detail."""
+
+    clip: Clip | None = None
+    code: str = ""
+    detail: str = ""
+
+
 class Backend(Protocol):
     """Where clips are recognised."""
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        """The clip of a video. Raises ProblemError where what decodes is away."""
+        ...
 
     async def recognise(self, task: Task) -> Reply:
         """The reply to a task. Raises ProblemError where the model is away."""

@@ -1,16 +1,16 @@
-"""The model of the service: a bundle that answers batches of clips of similar length."""
+"""The model of the service: a bundle that answers batches of clips of similar length, and that follows the registry's alias."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from cluster.registry import local_folder
+from cluster.registry import alias_holder, local_folder, registry_uri
 from models.answer_records import head_records, n_best_records, outcome_record
 from models.answering import Unanswered
 from models.bundle import Bundle
@@ -31,13 +31,65 @@ LONGEST_TO_SHORTEST = 1.25  # clips of a batch: more would spend the time on pad
 
 
 class ModelWorker:
-    """A bundle with its networks loaded. It needs no Ray, so that tests call it as it is."""
+    """The bundle of the settings with its networks loaded; another one takes its place when the registry's alias moves. It needs no Ray."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        bundle = load(local_folder(settings.bundle, tracking_uri=settings.tracking_uri, store=settings.store))
-        self.card = model_card(bundle, settings.bundle)
+        self._settings = settings
+        self._version = self._named_version()
+        self._model = self._loaded(self._version)
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What answers, as `schemas.Model`."""
+        return self._model.card
+
+    def answer(self, tasks: Sequence[Task]) -> list[Reply]:
+        """As `LoadedModel.answer`; a batch is answered by one model from beginning to end."""
+        return self._model.answer(tasks)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """What `/v1/samples` lists."""
+        return self._model.samples()
+
+    def sample(self, number: int) -> bytes | None:
+        """A sample clip as a keypoint file; None where there is no such."""
+        return self._model.sample(number)
+
+    def follow(self) -> bool:
+        """Look where the alias points; load what it names and let it answer from now on. Whether it did.
+
+        The old model answers until the new one is ready, and goes on where that can't be loaded. Raises what loading raises.
+        """
+        version = self._named_version()
+        if version is None or version == self._version:
+            return False
+        self._model, self._version = self._loaded(version), version
+        return True
+
+    def _named_version(self) -> str | None:
+        """Version that the alias names now; None where the settings name no alias."""
+        name, at, alias = self._settings.bundle.removeprefix("models:/").partition("@")
+        if not at or not self._settings.bundle.startswith("models:/"):
+            return None
+        version = alias_holder(name, alias, tracking_uri=registry_uri(self._settings.tracking_uri, self._settings.store))
+        if version is None:
+            raise LookupError(f"{self._settings.bundle}: the alias names no version; set it (tune/fusion.py promote)")
+        return version
+
+    def _loaded(self, version: str | None) -> LoadedModel:
+        settings = self._settings
+        uri = settings.bundle if version is None else f"{settings.bundle.partition('@')[0]}/{version}"
+        bundle = load(local_folder(uri, tracking_uri=settings.tracking_uri, store=settings.store))
+        return LoadedModel(bundle, {**model_card(bundle, settings), "version": version}, settings.device)
+
+
+class LoadedModel:
+    """A bundle whose networks answer."""
+
+    def __init__(self, bundle: Bundle | Ensemble, card: Mapping[str, Any], device: str | None) -> None:
+        self.card = card
         self._bundle = bundle
-        self._recogniser = bundle.recogniser(settings.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._recogniser = bundle.recogniser(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         # The first answer compiles kernels: seconds that nobody should wait for.
         list(with_choice(self._recogniser, Choice(n_best=2)).attempt([_still_clip(bundle)]))
 

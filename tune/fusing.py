@@ -11,8 +11,9 @@ import numpy as np
 
 from models.batch import ENSEMBLE
 from models.metrics.significance import Comparison, Interval, Statistics, bootstrap, compare, mean_rate, wer_rate
-from tune.problems import Counts, Problem
+from tune.problems import Answer, Counts, Problem
 from tune.search import Search, Weights, coordinate_search, folds, greedy_selection, pareto
+from tune.voting import Ballot
 
 EQUAL = "equal weights"
 SUBSET_TRIALS = 500  # weightings of each subset that the selection looks at
@@ -41,11 +42,21 @@ class Held:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Voted:
+    """ROVER: the members' answers put to a vote, with weights that the same search chose on dev. comparison: on test, of the vote (A) with the ensemble (B)."""
+
+    weights: Mapping[str, float]
+    dev: float
+    test: float
+    comparison: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fusion:
     """Weights that sum to 1, and figures in percent of `metric`. searched: dev as the search saw it; held: None where dev has one clip.
 
     dev, test: by what answers (`ensemble`, `equal weights`, each member), decoded as the bundle will. comparison: on test, of the member that is
-    the best on dev (A) with the ensemble (B).
+    the best on dev (A) with the ensemble (B). voted: the other way to fuse, to compare with; it isn't what the bundle does.
     """
 
     metric: str
@@ -57,6 +68,7 @@ class Fusion:
     test: Mapping[str, float]
     test_interval: Interval
     comparison: Comparison
+    voted: Voted
     subsets: tuple[Subset, ...]
 
     def record(self) -> dict[str, Any]:
@@ -70,16 +82,21 @@ def fuse_members(dev: Problem, test: Problem, search: Search, *, cost: Cost, num
     The search decodes sentences greedily. Where, decoded as the bundle will, a member or equal weights beat its choice on dev, these are chosen.
     """
     weightings = _weightings(dev.members, search(dev.loss, len(dev.members)))
-    dev_counts = {name: dev.final_counts(weighting) for name, weighting in weightings.items()}
+    dev_answers = {name: dev.answers(weighting) for name, weighting in weightings.items()}
+    dev_counts = _counts(dev, dev_answers)
     winner = min(dev_counts, key=lambda name: int(dev_counts[name].sum()))  # the first of equal ones, which is the search's
     weights = weightings[ENSEMBLE] = weightings[winner]
     dev_counts[ENSEMBLE] = dev_counts[winner]
     best = min(dev.members, key=lambda name: int(dev_counts[name].sum()))
     held = cross_validated(dev, search, num_folds, seed)
     subsets = priced(dev, cost)
-    test_counts = {name: test.final_counts(weighting) for name, weighting in weightings.items()}
+    dev_ballot = Ballot.of(dev, [dev_answers[name] for name in dev.members])
+    vote_weights = search(dev_ballot.loss, len(dev.members))
+    test_answers = {name: test.answers(weighting) for name, weighting in weightings.items()}
+    test_counts = _counts(test, test_answers)
+    votes_N = Ballot.of(test, [test_answers[name] for name in test.members]).counts(vote_weights[None])[0]
     rate = wer_rate if test.metric == "wer" else mean_rate
-    ours, other = (_statistics(test, test_counts[name]) for name in (ENSEMBLE, best))
+    ours, other, voted = (_statistics(test, counts) for counts in (test_counts[ENSEMBLE], test_counts[best], votes_N))
     return Fusion(
         metric=dev.metric,
         weights=dict(zip(dev.members, weights.tolist(), strict=True)),
@@ -90,8 +107,18 @@ def fuse_members(dev: Problem, test: Problem, search: Search, *, cost: Cost, num
         test={name: _figure(test, counts) for name, counts in test_counts.items()},
         test_interval=bootstrap(ours, rate, seed=seed),
         comparison=compare(other, ours, rate, seed=seed),
+        voted=Voted(
+            weights=dict(zip(dev.members, vote_weights.tolist(), strict=True)),
+            dev=_figure(dev, dev_ballot.counts(vote_weights[None])[0]),
+            test=_figure(test, votes_N),
+            comparison=compare(voted, ours, rate, seed=seed),
+        ),
         subsets=subsets,
     )
+
+
+def _counts(problem: Problem, answers: Mapping[str, Sequence[Answer]]) -> dict[str, Counts]:
+    return {name: problem.errors(range(len(problem.names)), given) for name, given in answers.items()}
 
 
 def best_member(problem: Problem, clips: np.ndarray | None = None) -> int:

@@ -39,15 +39,16 @@ from tune.fusion_report import fusion_tables
 from tune.members import open_members, parameters
 from tune.posteriors import Table, read_posteriors
 from tune.problems import build_problem
-from tune.search import Search, coordinate_search, random_search
+from tune.search import Search, coordinate_search, optuna_search, random_search
 from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, positive
 from workloads.entry import run_entry_point
 from workloads.evaluation_runners import RunPieces, in_this_process, with_ray
 from workloads.reports import write_json
 from workloads.shards import ShardSet
+from workloads.training.tracked import log_shards
 
 FUSION_FILE, BUNDLE_FOLDER = "fusion.json", "bundle"
-SEARCHES = ("random", "coordinate")
+SEARCHES = ("random", "coordinate", "optuna")
 
 
 def fuse_bundles(
@@ -107,13 +108,16 @@ def _cost(members: Mapping[str, Bundle], tables: Mapping[str, Table]) -> Cost:
     return cost
 
 
-def register(ensemble: Ensemble, fusion: Fusion, folder: Path, *, name: str, tracking_uri: str | None, params: Mapping[str, object]) -> int | None:
+def register(
+    ensemble: Ensemble, fusion: Fusion, folder: Path, *, shards: ShardSet, name: str, tracking_uri: str | None, params: Mapping[str, object]
+) -> int | None:
     """The ensemble as the next version of a model, from a run with its figures; None where the server is away (the run's folder keeps it to be sent)."""
     tracker = MlflowTracker(folder, experiment="fusion", tracking_uri=tracking_uri, store=RUNS, tags={"signray.system": ensemble.system})
     try:
         tracker.log_params({**params, **{f"weight.{member}": weight for member, weight in fusion.weights.items()}})
         for split, scores in (("dev", fusion.dev), ("test", fusion.test)):
             tracker.log_metrics({f"{split}_{fusion.metric}/{answer}": value for answer, value in scores.items()}, step=0)
+        log_shards(tracker, shards)
         tracker.log_artifact(folder / FUSION_FILE)
         version = tracker.register(ensemble.folder, name=name)
     except BaseException:
@@ -135,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     searches: dict[str, Search] = {
         "random": partial(random_search, trials=given.trials, seed=given.seed),
         "coordinate": partial(coordinate_search, trials=given.trials),
+        "optuna": partial(optuna_search, trials=given.trials, seed=given.seed),
     }
     fusion, ensemble = fuse_bundles(
         members,
@@ -156,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(f"{given.out}: {FUSION_FILE} and {BUNDLE_FOLDER}/ written, {time.monotonic() - began:.1f} s", markup=False)
     if given.register:
         params = {"search": given.search, "trials": given.trials, "seed": given.seed, "fuse": given.fuse, "shards": shards.checksum}
-        version = register(ensemble, fusion, given.out, name=given.register, tracking_uri=given.tracking_uri, params=params)
+        version = register(ensemble, fusion, given.out, shards=shards, name=given.register, tracking_uri=given.tracking_uri, params=params)
         uri = f"models:/{given.register}/{version}" if version else f"models:/{given.register}/VERSION, when it is sent"
         console.print(f"registered as {uri}; next: python tune/fusion.py promote {uri}", markup=False)
 
@@ -172,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fuse", choices=["logits", "probs"], default="logits", help="what is averaged: logits (as good as log-probabilities) or probabilities"
     )
-    parser.add_argument("--search", choices=SEARCHES, default="random", help="draws on the simplex, or one share after the other (default: random)")
+    parser.add_argument("--search", choices=SEARCHES, default="random", help="draws, one share after the other, or Optuna's TPE (default: random)")
     parser.add_argument("--trials", type=positive, default=2000, metavar="N", help="weightings that the search may try (default: 2000)")
     parser.add_argument("--folds", type=positive, default=5, metavar="K", help="folds of the cross-validation over --split; 1: none (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="of draws, folds, bootstrap (default: 0)")

@@ -27,6 +27,7 @@ from tune.search import Weights
 from workloads.shards import ShardSet
 
 Counts = NDArray[np.int64]
+Answer = tuple[int, ...]
 WINDOW_CLIPS = 32  # sentences whose posteriors are brought to common steps at a time
 
 
@@ -51,8 +52,16 @@ class Problem(ABC):
         """Errors (R, N) of each clip under each weighting."""
 
     @abstractmethod
+    def answers(self, weights_M: Weights) -> list[Answer]:
+        """What each clip is answered with by the ensemble bundle, which decodes sentences by its own search: ids of glosses, or of the sign."""
+
+    @abstractmethod
+    def errors(self, clips: Sequence[int], answers: Sequence[Answer]) -> Counts:
+        """Errors of answers to these clips."""
+
     def final_counts(self, weights_M: Weights) -> Counts:
-        """Errors (N,) as the ensemble bundle makes them, which decodes sentences by its own search."""
+        """Errors (N,) as the ensemble bundle makes them."""
+        return self.errors(range(len(self.names)), self.answers(weights_M))
 
     def loss(self, weights_RM: Weights, clips: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Error rate (R,) in percent over the clips (None: all)."""
@@ -79,8 +88,11 @@ class SignProblem(Problem):
     def counts(self, weights_RM: Weights) -> Counts:
         return np.asarray(likeliest(self.blocks, weights_RM) != self.labels_N, np.int64)
 
-    def final_counts(self, weights_M: Weights) -> Counts:
-        return np.asarray(self.counts(weights_M[None])[0])
+    def answers(self, weights_M: Weights) -> list[Answer]:
+        return [(int(label),) for label in likeliest(self.blocks, weights_M[None])[0]]
+
+    def errors(self, clips: Sequence[int], answers: Sequence[Answer]) -> Counts:
+        return np.array([answer != (self.labels_N[clip],) for clip, answer in zip(clips, answers, strict=True)], np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,16 +117,16 @@ class SentenceProblem(Problem):
 
     def counts(self, weights_RM: Weights) -> Counts:
         paths_RP = likeliest(self.blocks, weights_RM).astype(np.int32)
-        first_N = self._errors([(clip, path) for clip, path in enumerate(np.split(paths_RP[0], self.starts_N[1:]))])
+        first_N = self._path_errors([(clip, path) for clip, path in enumerate(np.split(paths_RP[0], self.starts_N[1:]))])
         counts_RN = np.tile(first_N, (len(paths_RP), 1))
         differ_RN = np.logical_or.reduceat(paths_RP != paths_RP[0], self.starts_N, axis=1)
         ends_N = np.append(self.starts_N[1:], paths_RP.shape[1])
         places = np.argwhere(differ_RN)
-        counts_RN[differ_RN] = self._errors([(int(clip), paths_RP[row, self.starts_N[clip] : ends_N[clip]]) for row, clip in places])
+        counts_RN[differ_RN] = self._path_errors([(int(clip), paths_RP[row, self.starts_N[clip] : ends_N[clip]]) for row, clip in places])
         return counts_RN
 
-    def final_counts(self, weights_M: Weights) -> Counts:
-        options, sentences = self.decoding, []
+    def answers(self, weights_M: Weights) -> list[Answer]:
+        options, sentences = self.decoding, list[Answer]()
         weights = {name: float(weight) for name, weight in zip(self.members, weights_M, strict=True) if weight > 0}
         for clip in self.clips:
             steps = max(len(clip[name]) for name in weights)
@@ -128,13 +140,13 @@ class SentenceProblem(Problem):
                 cutoff_top_n=options.cutoff_top_n,
                 cutoff_prob=options.cutoff_prob,
             )
-            sentences.append(found[0].ids)
-        return self._scored(range(len(self.clips)), sentences)
+            sentences.append(tuple(found[0].ids))
+        return sentences
 
-    def _errors(self, paths: Sequence[tuple[int, NDArray[np.int32]]]) -> Counts:
+    def _path_errors(self, paths: Sequence[tuple[int, NDArray[np.int32]]]) -> Counts:
         keys = [(clip, path.tobytes()) for clip, path in paths]
         new = list({key: path for key, (_, path) in zip(keys, paths, strict=True) if key not in self._known}.items())
-        scored = self._scored([clip for (clip, _), _ in new], [self._collapsed(path) for _, path in new])
+        scored = self.errors([clip for (clip, _), _ in new], [self._collapsed(path) for _, path in new])
         self._known.update(zip((key for key, _ in new), scored.tolist(), strict=True))
         return np.array([self._known[key] for key in keys], np.int64)
 
@@ -144,8 +156,8 @@ class SentenceProblem(Problem):
         ids = tuple(path_S[starts].tolist())
         return merge_repeats(ids) if self.decoding.merge_repeats else ids
 
-    def _scored(self, clips: Sequence[int], sentences: Sequence[tuple[int, ...]]) -> Counts:
-        words = [cleaned(self.vocabulary.decode(ids), self.cleanup, self.vocabulary) for ids in sentences]
+    def errors(self, clips: Sequence[int], answers: Sequence[Answer]) -> Counts:
+        words = [cleaned(self.vocabulary.decode(ids), self.cleanup, self.vocabulary) for ids in answers]
         return np.array([errors.errors for errors in errors_by_sentence([self.references[clip] for clip in clips], words)], np.int64)
 
 

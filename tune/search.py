@@ -15,6 +15,8 @@ Search = Callable[[Loss, int], Weights]  # loss, members → the weighting chose
 TIE = 1e-9  # losses this near are equal
 BLOCK = 256  # weightings that are drawn and scored at a time
 FINE = 0.01  # last step of the coordinate search
+ASK = 16  # weightings that Optuna proposes at a time
+SMALLEST, LARGEST = 1e-3, 10.0
 
 
 def corners(num_members: int) -> Weights:
@@ -64,6 +66,29 @@ def coordinate_search(loss: Loss, num_members: int, *, trials: int) -> Weights:
                 if found[place] < lowest - TIE:
                     best, lowest, moved = line[place], found[place], True
     return np.asarray(best)
+
+
+def optuna_search(loss: Loss, num_members: int, *, trials: int, seed: int) -> Weights:
+    """The best of the corners, equal weights and what Optuna's TPE proposes, `trials` of them in all, ASK at a time (the corners are always tried).
+
+    What TPE sees are positive numbers, searched by their logarithm, which are scaled to a sum of 1.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True, n_startup_trials=ASK))
+    ranges = {str(member): optuna.distributions.FloatDistribution(SMALLEST, LARGEST, log=True) for member in range(num_members)}
+    tried = corners(num_members)
+    losses = loss(tried)
+    while num_members > 1 and len(tried) < trials:
+        asked = [study.ask(dict(ranges)) for _ in range(min(ASK, trials - len(tried)))]
+        sizes_RM = np.array([[trial.params[name] for name in ranges] for trial in asked])
+        weights_RM = sizes_RM / sizes_RM.sum(1, keepdims=True)
+        found = loss(weights_RM)
+        for trial, value in zip(asked, found.tolist(), strict=True):
+            study.tell(trial, value)
+        tried, losses = np.concatenate([tried, weights_RM]), np.concatenate([losses, found])
+    return np.asarray(tried[chosen(tried, losses)])
 
 
 def _line(weights_M: Weights, member: int, step: float) -> Weights:

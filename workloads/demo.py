@@ -87,7 +87,7 @@ def print_end(summary: Summary) -> None:
         "next:\n"
         f"  .venv/bin/python workloads/predict.py --bundle {run / 'bundle'} {run / 'bundle' / 'samples'}/*.npz\n"
         f"  .venv/bin/python workloads/evaluate.py --bundle {run / 'bundle'} --shards {values['shards']} --split signer_independent\n"
-        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.parent / 'mlflow.db'}\n"
+        "  make ui       # the run's plots, the registry\n"
         "  make serve    # this bundle over HTTP\n"
         "  .venv/bin/python workloads/train.py --recipe mska_slr_small --set data.shards=SHARDS    # your own corpus: see README.md\n"
     )

@@ -76,7 +76,7 @@ def print_end(summary: Summary) -> None:
         "next:\n"
         f"  .venv/bin/python workloads/predict.py --bundle {run / 'bundle'} {run / 'bundle' / 'members' / 'joint' / 'samples'}/*.npz\n"
         f"  .venv/bin/python workloads/evaluate.py --bundle {run / 'bundle'} --shards {values['shards']} --split signer_independent\n"
-        f"  .venv/bin/mlflow ui --backend-store-uri sqlite:///{run.parent / 'mlflow.db'}\n"
+        "  make ui       # the run's plots, the registry\n"
     )
     table = Table(title=f"Top-1 in %, {values['glosses']} generated signs; signer_independent: by a signer who was never seen")
     table.add_column("stream")

@@ -64,7 +64,7 @@ def encode_clip(clip: VideoClip, options: FrameOptions, fps: float | None = None
     box = _checked_crop(options.crop, clip.frames.size)
     size = options.size or (box[2] - box[0], box[3] - box[1])
     pictures = _prepared(clip, chosen, box, size)
-    encoded = [_segment(pictures, size, rate, _quality(options))] if options.encoding == VIDEO_FORM else [_picture(entry, options) for entry in pictures]
+    encoded = [segment(pictures, size, rate, _quality(options))] if options.encoding == VIDEO_FORM else [_picture(entry, options) for entry in pictures]
     return EncodedClip(pictures=encoded, form=options.encoding, size=size, chosen=chosen, fps=rate)
 
 
@@ -122,15 +122,15 @@ def _picture(picture: np.ndarray, options: FrameOptions) -> bytes:
     return encoded.tobytes()
 
 
-def _segment(pictures: Iterator[np.ndarray], size: tuple[int, int], fps: float | None, rate_factor: int) -> bytes:
-    """One MP4 of H.264, colours at full resolution so that any size will do, without frames that need later ones."""
+def segment(pictures: Iterator[np.ndarray], size: tuple[int, int], fps: float | None, rate_factor: int, *, interval: int = KEYFRAME_INTERVAL) -> bytes:
+    """One MP4 of H.264, colours at full resolution so that any size will do, without frames that need later ones; a key frame at each `interval`."""
     import av
 
     rate = Fraction(fps or 25.0).limit_denominator(1000)
     file = BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream: Any = container.add_stream(
-            "libx264", rate=rate, options={"crf": str(rate_factor), "g": str(KEYFRAME_INTERVAL), "bf": "0", "preset": "medium", "threads": "1"}
+            "libx264", rate=rate, options={"crf": str(rate_factor), "g": str(interval), "bf": "0", "preset": "medium", "threads": "1"}
         )
         stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
         for number, picture in enumerate(pictures):

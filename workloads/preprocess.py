@@ -58,6 +58,7 @@ from workloads.validation import ClipFacts, class_labels, report_table, split_co
 BUILT = "built from the train split"
 NUMBERED = "class ids, for want of a class list"
 SPECIALS_ONLY = "specials only: no training recording has glosses"
+REWRITE = "choose another --out, or rewrite them with --force"
 LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
 
 
@@ -184,7 +185,7 @@ def _up_to_date(options: PreprocessOptions, record: Mapping[str, Any]) -> bool:
     made = read_corpus_file(out).options
     different = [name for name, value in record.items() if made.get(name) != value]
     if different:
-        raise ShardError(f"{out} holds shards made with other values of {', '.join(different)}: choose another --out, or rewrite them with --force")
+        raise ShardError(f"{out} holds shards made with other values of {', '.join(different)}: {REWRITE}")
     try:
         ShardSet.open(out)
     except ShardError:

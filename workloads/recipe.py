@@ -43,7 +43,7 @@ class OptimOptions(Options):
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.998)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.998)
     eps: float = Field(1e-8, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
     nesterov: bool = Field(False, description="of sgd")
@@ -141,7 +141,7 @@ class EnsembleOptions(Options):
                 raise ValueError(f"members: {name!r} can't name a member: letters, digits, _ and - only, and not {ENSEMBLE!r}")
         unknown = [name for name in self.weights if name not in self.members]
         if unknown:
-            raise ValueError(f"weights: {unknown[0]!r} is no member{_nearest(unknown[0], self.members)}; there are: {', '.join(self.members)}")
+            raise ValueError(f"weights: {unknown[0]!r} is no member{nearest(unknown[0], self.members)}; there are: {', '.join(self.members)}")
         if not sum(self.member_weights.values()) > 0:
             raise ValueError("weights: their sum must be above 0")
         return self
@@ -183,8 +183,8 @@ class Recipe(Options):
         name = values.get("system", "mska_slr")
         system = SYSTEMS.get(name) if isinstance(name, str) else None
         if system is None:
-            nearest = _nearest(name, SYSTEMS) if isinstance(name, str) else ""
-            raise RecipeError(f"system: {name!r} is no system{nearest}; there are: {', '.join(SYSTEMS)}")
+            like = nearest(name, SYSTEMS) if isinstance(name, str) else ""
+            raise RecipeError(f"system: {name!r} is no system{like}; there are: {', '.join(SYSTEMS)}")
         parsed = dict(values)
         for key, option in (("decoding", "head"), ("validation", "select_by")):
             given = parsed.get(key) or {}
@@ -200,7 +200,7 @@ class Recipe(Options):
         system = SYSTEMS[self.system]
         for term in self.losses.weights:
             if term not in system.loss_terms:
-                raise ValueError(f"losses.weights.{term} is no loss term{_nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
+                raise ValueError(f"losses.weights.{term} is no loss term{nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
         if self.ensemble is not None and system.task != "islr":
             raise ValueError(f"ensemble: members recognise isolated signs, and {self.system} recognises sentences: train each by a recipe of its own")
         for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
@@ -213,7 +213,7 @@ class Recipe(Options):
         starts = starts_of(self.system)
         for name in self.init:
             if name not in starts:
-                raise ValueError(f"init.{name} is nothing that {self.system} begins with{_nearest(name, starts)}; there are: {', '.join(sorted(starts))}")
+                raise ValueError(f"init.{name} is nothing that {self.system} begins with{nearest(name, starts)}; there are: {', '.join(sorted(starts))}")
         conflict = system.conflict(self.network, self.inputs) if system.conflict else None
         if conflict:
             raise ValueError(conflict)
@@ -229,16 +229,20 @@ class Recipe(Options):
         """The recipe of one member of the ensemble. Raises RecipeError where its changes don't fit."""
         members = self.ensemble.members if self.ensemble else {}
         if name not in members:
-            raise RecipeError(f"{self.recipe} has no member {name!r}{_nearest(name, members)}; there are: {', '.join(members) or 'none'}")
-        values = self.dump() | {"ensemble": None}
-        for key, value in members[name].items():
-            _set(values, key, value)
+            raise RecipeError(f"{self.recipe} has no member {name!r}{nearest(name, members)}; there are: {', '.join(members) or 'none'}")
+        return self.model_copy(update={"ensemble": None}).changed(members[name], where=f"ensemble.members.{name}")
+
+    def changed(self, changes: Mapping[str, Any], *, where: str) -> Self:
+        """The recipe with other values, by dotted key. Raises RecipeError that begins with `where`."""
+        values = self.dump()
         try:
+            for key, value in changes.items():
+                _set(values, key, value)
             return type(self).model_validate(values)
         except RecipeError as error:
-            raise RecipeError(f"ensemble.members.{name}: {error}") from None
+            raise RecipeError(f"{where}: {error}") from None
         except ValidationError as error:
-            raise RecipeError(f"ensemble.members.{name}: {_sentence(error.errors()[0], Recipe)}") from None
+            raise RecipeError(f"{where}: {refusal(error.errors()[0], Recipe)}") from None
 
     def dump(self) -> dict[str, Any]:
         """The resolved recipe as plain values (JSON and YAML)."""
@@ -259,7 +263,7 @@ def _nested(kind: type[Options], key: str, values: Any) -> Options:
         return kind.model_validate(values)
     except ValidationError as error:
         detail = error.errors()[0]
-        raise RecipeError(_sentence({**detail, "loc": (key, *detail["loc"])}, kind, prefix=key)) from None
+        raise RecipeError(refusal({**detail, "loc": (key, *detail["loc"])}, kind, prefix=key)) from None
 
 
 def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
@@ -282,7 +286,7 @@ def parse_recipe(values: Mapping[str, Any], *, where: str) -> Recipe:
     except RecipeError as error:
         raise RecipeError(f"{where}: {error}") from None
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_sentence(error.errors()[0], Recipe)}") from None
+        raise RecipeError(f"{where}: {refusal(error.errors()[0], Recipe)}") from None
 
 
 def recipe_path(name: str) -> Path:
@@ -290,7 +294,7 @@ def recipe_path(name: str) -> Path:
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
         known = recipe_names()
-        raise RecipeError(f"no recipe {name!r}{_nearest(name, known)}; there are: {', '.join(known)}, or give a path to a .yaml file")
+        raise RecipeError(f"no recipe {name!r}{nearest(name, known)}; there are: {', '.join(known)}, or give a path to a .yaml file")
     return path
 
 
@@ -299,12 +303,27 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is written twice is an error: its first value would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_values(path: Path) -> dict[str, Any]:
-    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values."""
+    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values, or has a key twice."""
     try:
-        values = yaml.safe_load(path.read_bytes())
+        values = yaml.load(path.read_bytes(), Loader=_Loader)
     except yaml.YAMLError as error:
         raise RecipeError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise RecipeError(f"{path.name}: lists within lists, too deep for a recipe") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path.name}: not a recipe: expected keys such as 'data' and 'train'")
     return values
@@ -336,13 +355,13 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-def _sentence(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:
+def refusal(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:
     """One line for the first thing that a schema refused."""
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         parts = [str(part) for part in detail["loc"]]
         valid = _fields(model, parts[1:-1] if prefix else parts[:-1])
-        return f"unknown key {key!r}{_nearest(parts[-1], valid)}; valid here: {', '.join(sorted(valid))}"
+        return f"unknown key {key!r}{nearest(parts[-1], valid)}; valid here: {', '.join(sorted(valid))}"
     if detail["type"] == "missing":
         return f"{key} is missing: give it in the file or with --set {key}=..."
     message = str(detail["msg"]).removeprefix("Value error, ")
@@ -364,6 +383,7 @@ def _fields(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
     return list(model.model_fields)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is most alike; empty where none is."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -49,16 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
     from workloads.training.tasks import TITLES
 
     if options.print_recipe:
-        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
+        recipe = load_recipe(options.recipe, options.set) if options.recipe is not None else old_run(options.resume, overrides=options.set)[0]
         print(yaml.safe_dump(recipe.dump(), sort_keys=False, allow_unicode=True), end="")
         return 0
     if options.dry_run:
         from workloads.training.dry_run import dry_run
 
-        recipe = load_recipe(options.recipe, options.set) if options.recipe else old_run(options.resume, overrides=options.set)[0]
+        recipe = load_recipe(options.recipe, options.set) if options.recipe is not None else old_run(options.resume, overrides=options.set)[0]
         dry_run(recipe, worker_gib=options.worker_memory)
         return 0
-    recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe else old_run(options.resume, overrides=options.set)
+    recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe is not None else old_run(options.resume, overrides=options.set)
     if ended(folder):
         print(f"{folder} has come to its end; its bundle is {folder / BUNDLE}")
         return 0

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
 
 from models.errors import RecordingError
+
+WORTH_THREADS = 8  # pictures; fewer are decoded by the calling thread
+
+
+@lru_cache(maxsize=1)
+def _decoders(_process: int, threads: int) -> ThreadPoolExecutor:
+    """The threads that decode pictures: of this process, for those of its parent don't survive a fork."""
+    return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
 
 
 class Frames(Protocol):
@@ -39,15 +51,19 @@ class EncodedPictures:
 
     def decode(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         width, height = self.size
-        decoded = np.empty((len(indices), height, width, 3), dtype=np.uint8)
-        previous = -1
-        for row, index in enumerate(indices):
-            if index == previous:  # resampling repeats neighbours
-                decoded[row] = decoded[row - 1]
-            else:
-                decoded[row] = self._picture(int(index))
-            previous = index
-        return decoded
+        wanted, rows = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)  # resampling repeats frames
+        decoded = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
+
+        def fill(row: int) -> None:
+            decoded[row] = self._picture(int(wanted[row]))
+
+        threads = torch.get_num_threads()  # what this process may use; OpenCV lets go of Python's lock while it decodes
+        if threads > 1 and len(wanted) >= WORTH_THREADS:
+            list(_decoders(os.getpid(), threads).map(fill, range(len(wanted))))
+        else:
+            for row in range(len(wanted)):
+                fill(row)
+        return decoded if np.array_equal(rows, np.arange(len(wanted))) else decoded[rows]
 
     def _picture(self, index: int) -> np.ndarray:
         picture = cv2.imdecode(np.frombuffer(self.pictures[index] or b"?", np.uint8), cv2.IMREAD_COLOR_RGB)  # OpenCV raises for no bytes at all

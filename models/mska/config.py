@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from models.options import Options
 
@@ -12,11 +12,11 @@ from models.options import Options
 class BlockShape(NamedTuple):
     """One row of the published table: channels in and out, channels of queries and keys, temporal kernel and stride."""
 
-    in_channels: int
-    out_channels: int
-    inner_channels: int
-    kernel: int
-    stride: int
+    in_channels: PositiveInt
+    out_channels: PositiveInt
+    inner_channels: PositiveInt
+    kernel: PositiveInt
+    stride: PositiveInt
 
 
 PUBLISHED_BLOCKS = (
@@ -68,9 +68,13 @@ class MskaOptions(Options):
                 raise ValueError(f"blocks: a block of {before.out_channels} output channels is followed by one of {after.in_channels} input channels")
         if not self.blocks:
             raise ValueError("blocks: at least one is needed")
-        largest = max(max(points) for points in self.streams.values())
-        if largest >= self.num_keypoints:
-            raise ValueError(f"streams: keypoint {largest} is outside the {self.num_keypoints} keypoints")
+        even = [block.kernel for block in self.blocks if block.kernel % 2 == 0]
+        if even:
+            raise ValueError(f"blocks: kernel {even[0]} is even; an odd one keeps a clip's length")
+        for stream, points in self.streams.items():
+            outside = [point for point in points if not 0 <= point < self.num_keypoints]
+            if outside or not points:
+                raise ValueError(f"{stream}: " + (f"keypoint {outside[0]} is outside the {self.num_keypoints} keypoints" if outside else "no keypoint"))
         return self
 
     @property

@@ -1,5 +1,6 @@
 // The page: where clips come from, what is said meanwhile, where the answer goes.
 
+import { canRecord, recordClip } from "./camera.js";
 import { showLive, showPartial, startLive } from "./live_view.js";
 import { streamPoints } from "./live.js";
 import { Player } from "./player.js";
@@ -10,7 +11,9 @@ import { Timeline } from "./timeline.js";
 import { setUpTheme } from "./theme.js";
 
 const element = (name) => document.getElementById(name);
-const TYPES = { npz: "application/x-npz", pose: "application/x-pose", json: "application/json" };
+const KEYPOINTS = { npz: "application/x-npz", pose: "application/x-pose", json: "application/json" };
+const VIDEOS = { mp4: "video/mp4", m4v: "video/mp4", mov: "video/quicktime", webm: "video/webm", mkv: "video/x-matroska", avi: "video/x-msvideo" };
+let types = KEYPOINTS; // of what the model takes, by suffix
 const timeline = new Timeline();
 const player = new Player((seconds, share) => markRow(timeline.mark(seconds, share)));
 let running = null; // AbortController of the request in work
@@ -29,15 +32,23 @@ async function greet() {
     const [model] = models;
     const what = model.task === "islr" ? `${model.num_classes} isolated signs` : `${model.num_classes} glosses`;
     element("model").textContent = `${model.system} · ${model.corpus} · ${what}`;
-    element("kinds").textContent = "Keypoints as .npz, .pose or .json.";
-    element("file").accept = ".npz,.pose,.json";
-    element("camera-note").textContent = "The camera is off: this model reads keypoints, and the service estimates none from pictures.";
+    const video = model.takes.includes("video");
+    types = { ...(model.takes.includes("keypoints") ? KEYPOINTS : {}), ...(video ? VIDEOS : {}) };
+    element("kinds").textContent = kindsOf(model.takes);
+    element("file").accept = Object.keys(types).map((suffix) => `.${suffix}`).join(",");
+    element("record").disabled = !video || !canRecord();
+    element("camera-note").textContent = video ? "" : "The camera is off: this model reads keypoints, and the service estimates none from pictures.";
     listSamples(samples);
     clearAlert();
   } catch (problem) {
     element("model").textContent = "no model";
     tell(problem);
   }
+}
+
+function kindsOf(takes) {
+  const kinds = [takes.includes("video") && "Video as MP4, MOV, WebM, MKV or AVI.", takes.includes("keypoints") && "Keypoints as .npz, .pose or .json."];
+  return kinds.filter(Boolean).join(" ") || "Nothing: this service can't make what its model reads.";
 }
 
 function listSamples(samples) {
@@ -53,6 +64,7 @@ function wire() {
   for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
   drop.addEventListener("drop", (event) => (event.preventDefault(), take(event.dataTransfer.files[0])));
   element("try").addEventListener("click", trySample);
+  element("record").addEventListener("click", record);
   element("stream").addEventListener("click", streamShown);
   element("live-end").addEventListener("click", () => endLive?.());
   element("key-form").addEventListener("submit", (event) => {
@@ -68,7 +80,7 @@ async function trySample() {
   const chosen = element("sample").selectedOptions[0];
   await work(async (signal) => {
     const content = await getBytes(`/v1/samples/${chosen.value}`);
-    return recognise(content, { name: chosen.text.split(" (")[0], type: TYPES.npz, onSent: say, signal });
+    return recognise(content, { name: chosen.text.split(" (")[0], type: KEYPOINTS.npz, onSent: say, signal });
   });
 }
 
@@ -76,9 +88,9 @@ async function take(file) {
   if (!file) return;
   const kind = file.name.split(".").pop().toLowerCase();
   await work((signal) => {
-    if (!TYPES[kind]) throw new Problem({ code: "unsupported-media-type", title: "Not a file for this model", detail: `${file.name}: give keypoints as .npz, .pose or .json` });
-    return recogniseAny(file, { name: file.name, type: TYPES[kind], signal });
-  });
+    if (!types[kind]) throw new Problem({ code: "unsupported-media-type", title: "Not a file for this model", detail: `${file.name}: ${kindsOf(Object.values(types).includes(VIDEOS.mp4) ? ["keypoints", "video"] : ["keypoints"])}` });
+    return recogniseAny(file, { name: file.name, type: types[kind], signal });
+  }, VIDEOS[kind] && file);
   element("file").value = ""; // the same file can be chosen again
 }
 
@@ -120,8 +132,18 @@ function finishLive(answer, message) {
   element("status").textContent = message ? `Done, live: ${message.sentence}` : "";
 }
 
-// One request at a time: a new one gives up the one before.
-async function work(ask) {
+async function record() {
+  clearAlert();
+  try {
+    const clip = await recordClip(element("record"), element("camera"), element("camera-view"));
+    await work((signal) => recogniseAny(clip, { name: "recording.webm", type: VIDEOS.webm, signal }), clip);
+  } catch (problem) {
+    tell(problem);
+  }
+}
+
+// One request at a time: a new one gives up the one before. video: the clip's own pictures, to be shown with the answer.
+async function work(ask, video = null) {
   running?.abort();
   const mine = (running = new AbortController());
   clearAlert();
@@ -129,7 +151,7 @@ async function work(ask) {
   try {
     const answer = await ask(mine.signal);
     if (running !== mine) return;
-    show(answer);
+    show(answer, video);
     element("status").textContent = `Done: ${answer.sentence ?? answer.label ?? ""}`;
     element("result").focus({ preventScroll: true });
   } catch (problem) {
@@ -152,11 +174,11 @@ function say(share) {
   element("status").textContent = share < 1 ? "Sending the clip …" : "Recognising …";
 }
 
-function show(answer) {
+function show(answer, video = null) {
   shown = answer;
   showAnswer(answer, (seconds) => player.seek(seconds));
   const points = answer.keypoints && answer.keypoints.shape[1] ? readPoints(answer.keypoints) : null;
-  player.load({ points, fps: answer.fps, video: null, numFrames: answer.num_frames });
+  player.load({ points, fps: answer.fps, video: video && URL.createObjectURL(video), numFrames: answer.num_frames });
   element("stream").hidden = !points || !answer.glosses;
   layOut(answer);
 }

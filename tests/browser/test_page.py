@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.unit.models.media.videos import write_video
+from tests.unit.models.tiny_onnx import dots, write_pose_model
 from tests.unit.serve.in_process import local_api, npz
 from tests.unit.serve.in_thread import listening
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
@@ -64,6 +67,39 @@ def test_a_file_is_uploaded_and_a_bad_one_named(opened: Page, tmp_path: Path) ->
         assert name in opened.inner_text("#alert")
     opened.click("#try")
     expect(opened.locator("#alert")).to_be_empty()
+
+
+@pytest.fixture(scope="module")
+def seeing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A service that estimates keypoints in videos."""
+    folder = tmp_path_factory.mktemp("seeing")
+    bundle = save_tiny_bundle(folder / "bundle", tiny_network(scale=30))
+    with listening(local_api(bundle.folder, video=True, pose_model=write_pose_model(folder / "pose.onnx"))) as url:
+        yield url
+
+
+def test_a_video_is_shown_below_its_skeleton(page: Page, seeing: str, tmp_path: Path) -> None:
+    places = np.array([[[20 + step, 15], [40, 20 + step // 2], [30, 40]] for step in range(24)])
+    video = write_video(tmp_path / "signing.webm", dots(places, (64, 48)), codec="libvpx")
+    page.goto(seeing)
+    expect(page.locator("#kinds")).to_contain_text("Video as MP4")
+    page.set_input_files("#file", video)
+    expect(page.locator("#facts dd").first).to_contain_text("signing.webm, 24 frames")
+    expect(page.locator("#video")).to_be_visible()
+    assert page.evaluate(_PAINTED) > 100
+    page.focus("#seek")
+    page.keyboard.press("End")
+    assert page.evaluate("document.getElementById('video').currentTime") > 0.8
+
+
+def test_the_camera_is_recorded_and_recognised(page: Page, seeing: str) -> None:
+    page.goto(seeing)
+    page.click("#record")
+    expect(page.locator("#record")).to_have_text("Stop and recognise")
+    page.wait_for_timeout(1500)  # of signing
+    page.click("#record")
+    expect(page.locator("#facts dd").first).to_contain_text("recording.webm")
+    expect(page.locator("#record")).to_have_text("Record from the camera")
 
 
 def test_a_long_clip_becomes_a_job(opened: Page, tmp_path: Path) -> None:

@@ -47,10 +47,11 @@ AUTOCAST: dict[Precision, DeepSpeedPrecision] = {"fp32": "fp32", "bf16": "bf16-a
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a worker is given beside the recipe. folder: the run's folder."""
+    """What a worker is given beside the recipe. folder: the run's folder; until_epoch: where this start ends, after a checkpoint, before the recipe's end."""
 
     folder: Path
     task: Task
+    until_epoch: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +128,13 @@ class Training:
         self._start_engine()
         self._restore()
         self.dev_clips = self.session.validation_clips()
-        for epoch in range(self.position.epoch, self.recipe.train.epochs):
+        epochs = self.recipe.train.epochs
+        until = min(epochs, self.setting.until_epoch or epochs)
+        for epoch in range(self.position.epoch, until):
             if not self._train_epoch(epoch):
                 return Outcome(step=self.position.step, finished=False)
             self._end_epoch(epoch)
-        return Outcome(step=self.position.step, finished=True)
+        return Outcome(step=self.position.step, finished=until == epochs)
 
     def _start_engine(self) -> None:
         recipe = self.recipe

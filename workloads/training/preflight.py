@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from models.errors import RecipeError, TrainingError
+from models.errors import RecipeError, ShardError, TrainingError
 from models.systems import SYSTEMS
 from workloads.part_runners import in_this_process
-from workloads.preprocess import PreprocessOptions, preprocess
+from workloads.preprocess import REWRITE, PreprocessOptions, preprocess
 from workloads.recipe import Recipe
 from workloads.shards import IndexRow, ShardSet
 from workloads.training.faults import some
@@ -25,7 +25,10 @@ def generate_shards(recipe: Recipe) -> None:
     """
     if recipe.data.synthetic is not None:
         settings = {name: str(int(value)) if value == int(value) else repr(value) for name, value in recipe.data.synthetic.items()}
-        preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
+        try:
+            preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
+        except ShardError as error:  # an older signray's, too
+            raise ShardError(str(error).replace(REWRITE, "remove the folder, or choose another data.shards")) from None
 
 
 def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from workloads.bundles import corpus_card
 from workloads.recipe import Recipe
 from workloads.shards import ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS, Position, best_checkpoint, read_weights
-from workloads.training.events import EVENTS, EventFollower, read_events
+from workloads.training.events import EVENTS, Event, EventFollower, read_events
 from workloads.training.faults import clear_fault
 from workloads.training.folders import BUNDLE, ENDED, make_folder, placed
 from workloads.training.loop import STOP_FILE, Outcome, Setting
@@ -97,16 +97,25 @@ def _train(recipe: Recipe, folder: Path, shards: ShardSet) -> Result:
         return finish(Result(folder=folder, outcome=outcome, exit_code=stop.exit_code, seconds=seconds), recipe, shards, tracker)
 
 
-def run_workers(recipe: Recipe, folder: Path, shards: ShardSet, tracker: Tracker, *, label: str = "") -> tuple[Outcome, float]:
-    """The training loop in this process or on Ray Train workers, with its events shown and tracked as they come; and its seconds.
+def run_workers(
+    recipe: Recipe,
+    folder: Path,
+    shards: ShardSet,
+    tracker: Tracker,
+    *,
+    label: str = "",
+    listeners: Sequence[Callable[[Event], None]] = (),
+    until_epoch: int | None = None,
+) -> tuple[Outcome, float]:
+    """The training loop in this process or on Ray Train workers, with its events shown, tracked and told to `listeners` as they come; and its seconds.
 
-    label: stands before what is shown, where several runs go on at once.
+    label: stands before what is shown, where several runs go on at once. until_epoch: where this start ends, unfinished, if the recipe goes on longer.
     """
     began = time.perf_counter()
-    setting = Setting(folder=folder, task=task_of(recipe, shards))
+    setting = Setting(folder=folder, task=task_of(recipe, shards), until_epoch=until_epoch)
     run = train_on_ray if recipe.train.num_workers else train_in_process
     progress = Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps, label=label)
-    with progress, EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder))):
+    with progress, EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder), *listeners)):
         outcome = run(recipe, setting, shards)
     return outcome, time.perf_counter() - began
 

@@ -78,14 +78,14 @@ class RaySession:
         import ray.train
 
         shard = ray.train.get_dataset_shard("train")
-        return ClipsOf(lambda: _stream(shard), self._train_clips // self.world_size)
+        return ClipsOf(lambda: stream(shard), self._train_clips // self.world_size)
 
     def validation_clips(self) -> list[Clip]:
         """Every `world_size`-th clip; the split comes whole to each worker, so that none is lost. A worker that gets none repeats the first."""
         import ray.train
 
-        clips = list(_stream(ray.train.get_dataset_shard("dev")))
-        return clips[self.rank :: self.world_size] or clips[:1]
+        kept = [clip for number, clip in enumerate(stream(ray.train.get_dataset_shard("dev"))) if number == 0 or number % self.world_size == self.rank]
+        return kept[1:] if self.rank and len(kept) > 1 else kept
 
     def report(self, metrics: dict[str, float | str]) -> None:
         import ray.train
@@ -93,8 +93,8 @@ class RaySession:
         ray.train.report(metrics)
 
 
-def _stream(dataset: Any) -> Iterator[Clip]:
-    """Raises ShardError, in one line, for what Ray Data can't read."""
+def stream(dataset: Any) -> Iterator[Clip]:
+    """The clips of a dataset of Ray Data, or of a worker's share of one. Raises ShardError, in one line, for what Ray Data can't read."""
     from ray.exceptions import RayTaskError
 
     batches = iter(dataset.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow", prefetch_batches=1))

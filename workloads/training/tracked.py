@@ -59,6 +59,7 @@ def tracked(recipe: Recipe, folder: Path, shards: ShardSet, *, store: Path | Non
         notify=lambda text: print(text, flush=True),
     )
     tracker.log_params(flat(recipe.dump()))
+    log_shards(tracker, shards)
     tracker.log_artifact(folder / RECIPE)
     (folder / "provenance.json").write_text(json.dumps(provenance(), indent=1, default=str) + "\n", encoding="utf-8")
     tracker.log_artifact(folder / "provenance.json")
@@ -69,6 +70,12 @@ def tracked(recipe: Recipe, folder: Path, shards: ShardSet, *, store: Path | Non
         raise
     else:
         tracker.close("FINISHED" if ended(folder) else "KILLED")
+
+
+def log_shards(tracker: Tracker, shards: ShardSet) -> None:
+    """The shards as MLflow's dataset: corpus, checksum, recordings of each split."""
+    recordings = {f"recordings_{name}": split.recordings for name, split in shards.corpus.splits.items()}
+    tracker.log_dataset(shards.corpus.corpus, digest=shards.checksum, source=str(shards.path), profile=recordings)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from cluster.ray_cluster import connect, free_port
@@ -18,6 +20,8 @@ from serve import client as client_command
 from serve.client import Client, ServiceError
 from serve.settings import ServeSettings
 from tests.integration.head_node import HeadNode
+from tests.unit.models.media.videos import write_video
+from tests.unit.models.tiny_onnx import dots, write_pose_model
 from tests.unit.serve.in_process import npz
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from workloads.predict import main as predict
@@ -31,8 +35,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def service(head_node: HeadNode, bundle: Bundle) -> Iterator[str]:
-    """URL of a running service of the tiny bundle. Takes some 10 s: Serve starts its controller, its proxy and two replicas."""
+def service(head_node: HeadNode, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running service of the tiny bundle. Takes some 10 s: Serve starts its controller, its proxy and three replicas."""
     from ray import serve
 
     from serve.app import APPLICATION, build
@@ -41,7 +45,8 @@ def service(head_node: HeadNode, bundle: Bundle) -> Iterator[str]:
     port = free_port()
     with connect(address=head_node.address, driver_logs=False):
         serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
-        settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5)
+        seeing = {"video": True, "pose_model": write_pose_model(tmp_path_factory.mktemp("pose") / "pose.onnx")}
+        settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5, **seeing)
         serve.run(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET)
         yield f"http://127.0.0.1:{port}"
         take_away(private=False)
@@ -127,6 +132,34 @@ def test_live_frames_go_through_the_proxy(service: str) -> None:
             pass
     assert (message["num_frames"], message["tentative"]) == (48, [])
     assert httpx.get(service, timeout=30).text.startswith("<!doctype html>")
+
+
+def test_a_video_becomes_keypoints_beside_the_model(service: str, tmp_path: Path) -> None:
+    places = np.array([[[20 + step, 15], [40, 20 + step // 2], [30, 40]] for step in range(24)])
+    video = write_video(tmp_path / "signing.mp4", dots(places, (64, 48)))
+    with Client(service) as client:
+        answer = client.recognize(video)
+        assert (answer["num_frames"], answer["name"]) == (24, str(video))
+        video.write_bytes(video.read_bytes()[:700])
+        with pytest.raises(ServiceError, match="truncated or damaged") as refused:
+            client.recognize(video)
+    assert refused.value.code == "unreadable"
+
+
+def test_a_job_is_watched_and_a_caller_who_leaves_is_forgotten(service: str) -> None:
+    body, headers = npz(tiny_clip(num_frames=1000)), {"Content-Type": "application/x-npz"}
+    submitted = httpx.post(f"{service}/v1/jobs", content=body, headers=headers, timeout=60)
+    with httpx.stream("GET", f"{service}{submitted.headers['location']}/events", timeout=60) as events:
+        states = [json.loads(line.removeprefix("data: ")) for line in events.iter_lines() if line.startswith("data: ")]
+    assert states[-1]["status"] == "done"
+    assert states[-1]["answer"]["windows"] > 1
+    for _ in range(2 * CAPACITY):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{service}/v1/recognize", content=body, headers=headers, timeout=httpx.Timeout(60, read=0.001))
+    deadline = time.monotonic() + 30
+    while "signray_in_work 0.0" not in httpx.get(f"{service}/metrics", timeout=30).text:
+        assert time.monotonic() < deadline
+    assert httpx.post(f"{service}/v1/recognize", content=npz(tiny_clip()), headers=headers, timeout=60).status_code == 200
 
 
 def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:

@@ -1,5 +1,6 @@
 """The spool and its sending, with the embedded SQLite store."""
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,7 @@ def test_a_run_arrives_whole(tracker: MlflowTracker, client: Any, store: Path, t
     for step in range(1300):
         tracker.log_metrics({"loss": 1 / (step + 1)}, step=step)
     tracker.set_tags({"corpus": "synthetic"})
+    tracker.log_dataset("phoenix2014t", digest="0123456789abcdef" * 4, source="/data/shards", profile={"recordings_train": 7096})
     tracker.log_artifact(tmp_path / "plots" / "wer.png", "plots")
     tracker.log_artifact(tmp_path / "plots")
     tracker.log_text("name: demo", "recipe.yaml")
@@ -55,6 +57,9 @@ def test_a_run_arrives_whole(tracker: MlflowTracker, client: Any, store: Path, t
     assert (run.info.status, run.info.run_name) == ("FINISHED", "run")
     assert len(run.data.params) == 250
     assert run.data.tags["corpus"] == "synthetic"
+    (learned,) = run.inputs.dataset_inputs
+    assert (learned.dataset.name, learned.dataset.digest, learned.tags[0].value) == ("phoenix2014t", ("0123456789abcdef" * 4)[:36], "training")
+    assert json.loads(learned.dataset.profile) == {"recordings_train": 7096}
     assert points(client, tracker.run_id, "loss") == [(step, 1 / (step + 1)) for step in range(1300)]
     assert run.info.artifact_uri.startswith((store / "artifacts").as_uri())
     assert sorted(item.path for item in client.list_artifacts(tracker.run_id)) == ["plots", "recipe.yaml"]
@@ -68,6 +73,7 @@ def test_sending_twice_adds_nothing(tracker: MlflowTracker, client: Any, tmp_pat
     (tmp_path / "bundle" / "weights").write_text("w")
     tracker.log_metrics({"loss": 1.0, "wer": float("nan")}, step=1)
     tracker.log_text("a", "a.txt")
+    tracker.log_dataset("signs", digest="0" * 64, source="/data", profile={})
     version = tracker.register(tmp_path / "bundle", name="twice")
     run_id = tracker.run_id
     spool = Spool(tmp_path / "run" / "tracking")
@@ -78,6 +84,7 @@ def test_sending_twice_adds_nothing(tracker: MlflowTracker, client: Any, tmp_pat
     assert [math.isnan(value) for _, value in points(client, run_id, "wer")] == [True]
     assert [item.path for item in client.list_artifacts(run_id)] == ["a.txt", "bundle"]
     assert [int(found.version) for found in client.search_model_versions("name = 'twice'")] == [version]
+    assert len(client.get_run(run_id).inputs.dataset_inputs) == 1
 
 
 def test_non_finite_metrics_arrive(tracker: MlflowTracker, client: Any) -> None:
@@ -132,13 +139,16 @@ def test_registry_follows_the_alias(tracker: MlflowTracker, client: Any, store: 
     for text in ("one", "two"):
         (tmp_path / text).mkdir()
         (tmp_path / text / "weights").write_text(text)
+        (tmp_path / text / "README.md").write_text(f"# Card {text}\n" + "x" * 6000)
     assert tracker.register(tmp_path / "one", name="mska", alias="champion", tags={"wer": "21.0"}) == 1
     assert client.get_model_version("mska", "1").tags["wer"] == "21.0"
+    assert client.get_model_version("mska", "1").description.startswith("# Card one\n")
     uri = embedded_uri(store)
     assert (resolve("models:/mska@champion", tracking_uri=uri) / "weights").read_text() == "one"
     late = MlflowTracker(tmp_path / "late", experiment="signs", store=store)
     assert late.register(tmp_path / "two", name="mska", alias="champion") == 2
     late.close()
+    assert client.get_registered_model("mska").description.startswith("# Card two\n"), "the newest card is the model's"
     assert (resolve("models:/mska@champion", tracking_uri=uri, destination=tmp_path / "download") / "weights").read_text() == "two"
     assert resolve(str(tmp_path), tracking_uri=uri) == tmp_path
     for missing in ("models:/mska@nobody", "models:/nothing@champion", "models:/mska/9"):

@@ -14,17 +14,25 @@ from fastapi import FastAPI
 
 from models.inputs.clip import Clip
 from serve.api import build_api
+from serve.decoder import VideoDecoder
 from serve.settings import ServeSettings
-from serve.tasks import Reply, Task
+from serve.tasks import Prepared, Reply, Task, Upload
 from serve.worker import ModelWorker
 
 
 class LocalBackend:
     """A model in this process. `hold` delays its replies until it is set."""
 
-    def __init__(self, worker: ModelWorker) -> None:
-        self.worker = worker
+    def __init__(self, worker: ModelWorker, settings: ServeSettings) -> None:
+        self.worker, self.settings = worker, settings
         self.hold: asyncio.Event | None = None
+
+    async def prepare(self, upload: Upload) -> Prepared:
+        decoder = VideoDecoder(self.settings)
+        try:
+            return await decoder.prepare(upload)
+        finally:
+            await decoder.close()
 
     async def recognise(self, task: Task) -> Reply:
         if self.hold is not None:
@@ -45,6 +53,9 @@ class LocalBackend:
 class BrokenBackend:
     """A model with a bug."""
 
+    async def prepare(self, upload: Upload) -> Prepared:
+        raise RuntimeError("secret path")
+
     async def recognise(self, task: Task) -> Reply:
         raise RuntimeError("secret path")
 
@@ -61,7 +72,7 @@ class BrokenBackend:
 
 def local_api(bundle: Path, **settings: Any) -> FastAPI:
     chosen = ServeSettings(bundle=str(bundle), device="cpu", **settings)
-    return build_api(LocalBackend(ModelWorker(chosen)), chosen)
+    return build_api(LocalBackend(ModelWorker(chosen), chosen), chosen)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import BundleError
+from models.errors import BundleError, PoseModelError
 from serve.run import _parser, main, settings_of
 from tests.unit.tiny import save_tiny_bundle
 
@@ -18,8 +18,10 @@ def test_mistakes_are_named_before_ray_starts(tmp_path: Path, monkeypatch: pytes
     save_tiny_bundle(tmp_path / "bundle")
     with pytest.raises(BundleError, match="no such bundle"):
         main(["--bundle", "nowhere"])
-    with pytest.raises(LookupError, match=r"models:/x@champion: there is no registry at .*mlflow\.db"):
+    with pytest.raises(LookupError, match=r"there is no registry at .*mlflow\.db"):
         main(["--bundle", "models:/x@champion"])
+    with pytest.raises(PoseModelError, match="no such pose model"):
+        main(["--bundle", "bundle", "--pose-model", "nowhere.onnx"])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.environment import REPOSITORY_ROOT
+from models.errors import BundleError
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Task
 from serve.worker import LONGEST_TO_SHORTEST, ModelWorker, similar_lengths
@@ -51,3 +53,32 @@ def test_the_configuration_for_a_cluster_is_valid() -> None:
     assert application.import_path == "serve.app:build"
     ServeSettings.model_validate(application.args)
     assert [deployment.name for deployment in application.deployments] == ["Model"]
+
+
+def test_the_model_follows_the_alias_and_stays_where_it_cannot(tmp_path: Path) -> None:
+    """MLflow's migrations of a fresh store take some seconds."""
+    from cluster.registry import set_alias
+    from cluster.sender import embedded_uri
+    from cluster.tracking import MlflowTracker
+
+    store, clip = tmp_path / "store", tiny_clip(num_frames=40)
+    bundles = [save_tiny_bundle(tmp_path / f"bundle{seed}", tiny_network(seed, scale=30)) for seed in range(2)]
+    for number, bundle in enumerate(bundles, 1):
+        tracker = MlflowTracker(tmp_path / f"run{number}", experiment="signs", store=store)
+        assert tracker.register(bundle.folder, name="tiny") == number
+        tracker.close()
+    set_alias("tiny", "champion", "1", tracking_uri=embedded_uri(store))
+    worker = ModelWorker(ServeSettings(bundle="models:/tiny@champion", store=store, device="cpu"))
+    assert not worker.follow()
+    (before,) = worker.answer([Task(clip=clip, choice=Choice())])
+    assert (before.model["checksum"], before.model["version"], before.model["name"]) == (bundles[0].checksum, "1", "models:/tiny@champion")
+    set_alias("tiny", "champion", "2", tracking_uri=embedded_uri(store))
+    assert worker.follow()
+    (after,) = worker.answer([Task(clip=clip, choice=Choice())])
+    assert (after.model["checksum"], after.model["version"]) == (bundles[1].checksum, "2")
+    set_alias("tiny", "champion", "1", tracking_uri=embedded_uri(store))
+    for weights in store.rglob("weights.safetensors"):
+        weights.write_bytes(b"damaged")
+    with pytest.raises(BundleError):
+        worker.follow()
+    assert worker.answer([Task(clip=clip, choice=Choice())])[0].record == after.record

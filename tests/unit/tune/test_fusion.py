@@ -12,6 +12,7 @@ import pytest
 
 from models.bundle import Bundle
 from models.class_map import ClassMap
+from models.decoding.rover import rover
 from models.ensemble import Ensemble, load, save_ensemble
 from models.errors import BundleError, CorpusError, ShardError
 from tests.unit.tiny_signs import CLASSES, save_tiny_sign_bundle
@@ -21,6 +22,7 @@ from tune.fusing import cross_validated, fuse_members
 from tune.posteriors import read_posteriors
 from tune.problems import Problem, SentenceProblem, build_problem
 from tune.search import coordinate_search, corners, draws, random_search
+from tune.voting import Ballot
 from workloads import predict
 from workloads.evaluate import evaluate
 from workloads.evaluation_runners import in_this_process
@@ -58,7 +60,14 @@ def test_sentences(sentence_members: dict[str, Bundle], sentence_shards: ShardSe
     clip = write_npz(tmp_path / "clip.npz", keypoints(24))
     assert predict.main(["--bundle", str(ensemble.folder), str(clip), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["bundle"]["weights"] == ensemble.checksum
-    for expected in ("word error rate in % (lower is better)", "not chosen on (5 folds)", "95 % interval", "p = ", "Score against cost"):
+    for expected in (
+        "word error rate in % (lower is better)",
+        "not chosen on (5 folds)",
+        "95 % interval",
+        "p = ",
+        "ROVER (vote of the answers)",
+        "Score against cost",
+    ):
         assert expected in shown
     again = main(sentence_shards, tmp_path / "again", *given(sentence_members), "--fuse", "probs", "--search", "coordinate", cache=tmp_path / "cache")
     assert again == record
@@ -128,6 +137,20 @@ def test_the_ensemble_is_no_worse_than_a_member_on_dev_as_it_is_decoded(problems
     found = fuse_members(problem, problem, lambda loss, count: np.eye(2)["ab".index(worse)], cost=lambda names: (1, 1.0))
     assert found.dev["ensemble"] <= min(found.dev.values())
     assert found.best_member == min(figures, key=lambda name: figures[name])
+
+
+@pytest.mark.parametrize("kind", ["sentences", "signs"])
+def test_a_vote_of_the_answers(problems: dict[str, Problem], kind: str) -> None:
+    problem = problems[kind]
+    alone = np.eye(len(problem.members))
+    ballot = Ballot.of(problem, [problem.answers(weights) for weights in alone])
+    assert np.array_equal(ballot.counts(alone), np.stack([problem.final_counts(weights) for weights in alone])), "a corner is its member"
+    weightings = draws(len(problem.members), 30, 0)
+    together = ballot.counts(weightings)
+    expected = [
+        problem.errors([clip], [rover([problem.answers(one)[clip] for one in alone], weights.tolist())])[0] for weights in weightings[:5] for clip in range(3)
+    ]
+    assert together[:5, :3].reshape(-1).tolist() == expected
 
 
 def test_cross_validation_holds_each_clip_out_and_costs_what_was_chosen_on_the_others(problems: dict[str, Problem]) -> None:

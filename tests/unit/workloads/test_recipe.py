@@ -143,6 +143,11 @@ def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tiny_si
         ("inputs.num_keypoints=75", "inputs.num_keypoints is 75, but network.num_keypoints is 133: the network can't take such clips"),
         ("inputs.max_frames=800", "inputs.max_frames is 800, but network.max_frames is 400"),
         ("inputs.shortest=2", "inputs: shortest (2.0) is above longest (1.5)"),
+        ("optim.betas=[0.9, 1]", "optim.betas.1: input should be less than 1, got 1"),
+        ("network.blocks=[[4, 4, 2, 3, 0]]", "network.blocks.0.4: input should be greater than 0, got 0"),
+        ("network.blocks=[[4, 4, 2, 4, 1]]", "network: blocks: kernel 4 is even; an odd one keeps a clip's length"),
+        ("network.left=[-1]", "network: left: keypoint -1 is outside the 133 keypoints"),
+        ("network.face=[]", "network: face: no keypoint"),
         ("network.blocks=[[4, 4, 2, 3, 1], [8, 8, 2, 3, 2]]", "network: blocks: a block of 4 output channels is followed by one of 8 input channels"),
     ],
 )
@@ -191,6 +196,8 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         ("", "own.yaml: not a recipe"),
         ("seed: 1\n", "own.yaml: data is missing: give it in the file or with --set data=..."),
         ("data: {}\n", "own.yaml: data.shards is missing: give it in the file or with --set data.shards=..."),
+        ("seed: 1\ndata: {shards: x}\nseed: 2\n", "own.yaml: not YAML (key 'seed' is there twice"),
+        ("[" * 3000, "own.yaml: lists within lists, too deep"),
         ("data: 3\n", "own.yaml: data: input should be a valid dictionary"),
     ],
 )

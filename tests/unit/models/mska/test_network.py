@@ -215,7 +215,7 @@ def test_refuses_long_clips_and_other_layouts() -> None:
 def test_options_refuse_contradictions() -> None:
     with pytest.raises(ValueError, match="6 output channels is followed by one of 4"):
         MskaOptions(blocks=(BlockShape(4, 6, 2, 3, 1), BlockShape(4, 4, 2, 3, 1)))
-    with pytest.raises(ValueError, match="keypoint 132 is outside the 100"):
+    with pytest.raises(ValueError, match="left: keypoint 100 is outside the 100 keypoints"):
         MskaOptions(num_keypoints=100)
 
 

@@ -26,7 +26,7 @@ from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS
 from workloads.training.events import EVENTS, EventLog
 from workloads.training.folders import BUNDLE, old_run, runs_root
 from workloads.training.loop import STOP_FILE, Outcome
-from workloads.training.preflight import preflight
+from workloads.training.preflight import generate_shards, preflight
 from workloads.training.run import new_run, train
 from workloads.training.tracked import MetricsListener
 from workloads.training.workers import FAILURES, ray_cluster, train_on_ray
@@ -281,6 +281,14 @@ def test_a_cluster_that_is_too_small_is_waited_for_and_said(tiny_shards: Path, m
     assert told[0] == "connected to Ray at 10.0.0.1:6379"
     assert told[1] == "the recipe's workers need 1.5 GPUs, the cluster has 0: waiting until there are more"
     assert told[2].startswith("the recipe's workers and Ray Data need 4 CPUs, the cluster has 3")
+
+
+def test_generated_shards_of_other_options_ask_for_another_folder(tmp_path: Path) -> None:
+    small = "data.synthetic={num_train: 1, num_dev: 1, num_test: 0, num_signer_independent: 0, num_signers: 1, fps: 5}"
+    recipe = load_recipe("demo", [f"data.shards={tmp_path / 'shards'}", small])
+    generate_shards(recipe)
+    with pytest.raises(ShardError, match=r"made with other values of source, settings: remove the folder, or choose another data.shards$"):
+        generate_shards(load_recipe("demo", [f"data.shards={tmp_path / 'shards'}", small, "data.synthetic.seed=9"]))
 
 
 class FailedTrainer:

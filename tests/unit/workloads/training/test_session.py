@@ -13,7 +13,7 @@ from ray.exceptions import RayTaskError
 
 from models.errors import ShardError
 from workloads.shards import ShardSet
-from workloads.training.session import LocalSession, _stream
+from workloads.training.session import LocalSession, stream
 
 
 class Dataset:
@@ -37,10 +37,10 @@ def test_a_local_session_reads_each_epoch_anew(tiny_shards: Path) -> None:
 def test_rows_of_ray_data_are_clips(tiny_shards: Path) -> None:
     shards = ShardSet.open(tiny_shards)
     tables = [pq.read_table(path) for path in shards.files("dev")]
-    assert [clip.name for clip in _stream(Dataset(tables))] == [clip.name for clip in shards.rows("dev")]
+    assert [clip.name for clip in stream(Dataset(tables))] == [clip.name for clip in shards.rows("dev")]
 
 
 def test_what_ray_data_cannot_read_is_one_line(tiny_shards: Path) -> None:
     error = RayTaskError("read", "Traceback ...\n a task of Ray", OSError("part-00000.parquet: no such file\nTo change retry attempts ..."))
     with pytest.raises(ShardError, match=r"^Ray Data can't read the shards \(part-00000.parquet: no such file\): all nodes must see them"):
-        list(_stream(Dataset([], error)))
+        list(stream(Dataset([], error)))
