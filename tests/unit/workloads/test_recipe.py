@@ -197,6 +197,7 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         ("seed: 1\n", "own.yaml: data is missing: give it in the file or with --set data=..."),
         ("data: {}\n", "own.yaml: data.shards is missing: give it in the file or with --set data.shards=..."),
         ("seed: 1\ndata: {shards: x}\nseed: 2\n", "own.yaml: not YAML (key 'seed' is there twice"),
+        ("? [a]\n: 1\n", "own.yaml: not YAML (while constructing a mapping"),
         ("[" * 3000, "own.yaml: lists within lists, too deep"),
         ("data: 3\n", "own.yaml: data: input should be a valid dictionary"),
     ],
