@@ -37,6 +37,7 @@ from models.errors import CorpusError
 from models.inputs.clip import Clip
 from models.recognition import Recognition
 from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, open_bundle, positive
+from workloads.corpora.manifest import TABLE_READERS
 from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
 from workloads.estimation import ExtractorCheck, add_pose_arguments, pose_for
@@ -78,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if not given.inputs and given.manifest is None:
         raise CorpusError("nothing to recognise: give files, or --manifest FILE")
+    tables = [path for path in given.inputs if path.suffix.lower() in TABLE_READERS]
+    if tables:
+        raise CorpusError(f"{tables[0]}: a table of clips is given by --manifest {tables[0]}")
     recordings = listed(given.inputs, given.manifest, size=given.frame_size, fps=given.fps)
     bundle = open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     clips = read_clips(recordings, bundle.modalities, pose=pose_for(bundle, given), check=ExtractorCheck(trained_on=bundle.corpus.extractors))

@@ -119,6 +119,8 @@ def test_the_table_is_for_people(bundle: Bundle, tmp_path: Path, monkeypatch: py
 def test_mistakes_are_named(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="nothing to recognise"):
         main(["--bundle", str(bundle.folder)])
+    with pytest.raises(CorpusError, match=r"clips.csv: a table of clips is given by --manifest clips.csv"):
+        main(["--bundle", str(bundle.folder), "a.npz", "clips.csv"])
     with pytest.raises(BundleError, match="--head nose: no head"):
         main(["--bundle", str(bundle.folder), "a.npz", "--head", "nose"])
     with pytest.raises(CorpusError, match=r"clips.csv: can't be read"):
