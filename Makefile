@@ -9,7 +9,7 @@ BUNDLE ?= runs/demo/bundle
 PORT ?= 8000
 JOBS ?= 2
 UI_PORT ?= 5000
-.PHONY: help demo demo-isolated ui serve test check bench clean format
+.PHONY: help demo demo-isolated demo-slt ui serve test check bench clean format
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -27,6 +27,9 @@ demo: $(VENV)/ready  ## the whole main job on generated signing: shards, trainin
 
 demo-isolated: $(VENV)/ready  ## four streams of isolated signs and their ensemble on generated signing
 	@$(BIN)/python workloads/demo_isolated.py
+
+demo-slt: $(VENV)/ready  ## translation on generated signing: language model, recogniser, gloss-to-text, joint training; BLEU
+	@$(BIN)/python workloads/demo_slt.py
 
 serve: $(VENV)/ready  ## HTTP service of BUNDLE (default: the demo's) at PORT (8000), until ^C
 	@$(BIN)/python serve/run.py --bundle $(BUNDLE) --port $(PORT)

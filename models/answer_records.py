@@ -25,7 +25,15 @@ def outcome_record(outcome: Recognition | Classification | Unanswered) -> dict[s
         "score": round(outcome.answer.score, 4),
         "num_frames": outcome.num_frames,
         "fps": outcome.fps,
+        **text_record(outcome),
     }
+
+
+def text_record(outcome: Recognition) -> dict[str, Any]:
+    """The translations of a clip, the likeliest first; nothing where its network doesn't translate."""
+    if not outcome.texts:
+        return {}
+    return {"text": outcome.texts[0].text, "texts": [{"text": entry.text, "score": round(entry.score, 4)} for entry in outcome.texts]}
 
 
 def n_best_records(outcome: Recognition) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, Self, TypeVar
@@ -11,6 +11,7 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from models.batch import Batch, Heads
 from models.errors import RecordingError
 from models.inputs.clip import Clip
 from models.inputs.inputs import Inputs, Modality
@@ -111,13 +112,21 @@ def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:
 
 def evaluation_logits(network: nn.Module, system: System, inputs: Inputs, clips: Sequence[Clip]) -> tuple[Mapping[str, Tensor], Tensor]:
     """Logits of all that can answer to clips, and steps (B,), in float32 on the CPU; the network's mode is put back."""
+    heads = evaluation_heads(network, inputs, clips)
+    return {name: logits.float().cpu() for name, logits in system.all_logits(heads).items()}, heads.lengths.cpu()
+
+
+def evaluation_heads(network: nn.Module, inputs: Inputs, clips: Sequence[Clip], *, prepare: Callable[[Batch], Batch] | None = None) -> Heads:
+    """What the network answers to clips, on its device, in evaluation; its mode is put back. prepare: puts into the batch what inputs don't know."""
     batch = inputs.evaluation_batch(clips)
+    if prepare is not None:
+        batch = prepare(batch)
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad():  # not inference mode, whose tensors a network in training could not use afterwards
-            heads = network(inputs.on_device(batch.to(device)))
+            heads: Heads = network(inputs.on_device(batch.to(device)))
     finally:
         network.train(was_training)
-    return {name: logits.float().cpu() for name, logits in system.all_logits(heads).items()}, heads.lengths.cpu()
+    return heads

@@ -4,6 +4,7 @@
     weights.safetensors  float32
     vocabulary.json      glosses and their ids; of isolated signs classes.json, their names and ids
     samples/*.npz        a few clips to try it on, where the licence of the data allows
+    tokens/              of a network that translates: its SentencePiece model, id map and gloss vocabulary
     recipe.yaml          how it was trained; provenance only, nothing reads it
     README.md            the model card, for people to read and to edit; the only file without a checksum
 
@@ -38,12 +39,15 @@ from models.model_card import model_card
 from models.options import AnswerOptions, Options
 from models.recognition import Recogniser
 from models.systems import SYSTEMS, Task
+from models.translation.recogniser import TranslatingRecogniser
+from models.translation.tokens import PIECES_FILE, TOKENS_FILE, TranslationTokens
 from models.version import VERSION
 from models.vocabulary import Vocabulary
 
 __all__ = ["Bundle", "CorpusCard", "DecodingOptions", "load_bundle", "save_bundle"]
 
 WEIGHTS_FILE, RECIPE_FILE, CARD_FILE = "weights.safetensors", "recipe.yaml", "README.md"
+TOKENS_FOLDER = "tokens"
 CLASSES_FILES: Mapping[Task, str] = {"slr": "vocabulary.json", "islr": "classes.json"}
 
 
@@ -91,6 +95,15 @@ class Bundle:
         """What of a clip its network looks at."""
         return self.inputs.modalities
 
+    @property
+    def translates(self) -> bool:
+        return SYSTEMS[self.system].translates
+
+    @property
+    def tokens(self) -> TranslationTokens | None:
+        """A translator's tokens; None where the network doesn't translate. Raises VocabularyError where they are damaged."""
+        return TranslationTokens.load(self.folder / TOKENS_FOLDER) if self.translates else None
+
     def network(self, device: str = "cpu") -> nn.Module:
         """The network with its weights, on `device`, in evaluation mode. Raises BundleError where the weights don't fit the options."""
         network = built(SYSTEMS[self.system].build, self.options, len(self.classes))
@@ -104,6 +117,9 @@ class Bundle:
             member = Member(system=system, network=network, inputs=self.inputs, head=decoding.head)
             return Classifier(members={self.system: member}, classes=self.classes, decoding=decoding)
         assert isinstance(decoding, DecodingOptions)
+        tokens = self.tokens
+        if tokens is not None:
+            return TranslatingRecogniser(system=system, network=network, inputs=self.inputs, vocabulary=self.classes, decoding=decoding, tokens=tokens)
         return Recogniser(system=system, network=network, inputs=self.inputs, vocabulary=self.classes, decoding=decoding)
 
     def samples(self) -> list[Clip]:
@@ -125,10 +141,12 @@ def save_bundle(
     provenance: Mapping[str, Any],
     recipe: Mapping[str, Any] | None = None,
     samples: Sequence[Clip] = (),
+    tokens: TranslationTokens | None = None,
 ) -> Bundle:
     """Write a bundle, in place of an older one at `folder`: it is written beside and renamed at the end, so there is never half of one.
 
-    Equal arguments give equal bytes. The caller sees to it that the data's licence allows `samples`. Raises BundleError where `folder`
+    Equal arguments give equal bytes. tokens: of a network that translates.
+    The caller sees to it that the data's licence allows `samples`. Raises BundleError where `folder`
     holds something else or can't be written, ValueError for metrics or provenance that JSON can't hold.
     """
     with bundle_folder(Path(folder)) as staging:
@@ -136,6 +154,8 @@ def save_bundle(
         task = SYSTEMS[system].task
         classes.save(staging / CLASSES_FILES[task])
         write_samples(staging / SAMPLES_FOLDER, samples)
+        if tokens is not None:
+            tokens.save(staging / TOKENS_FOLDER)
         if recipe is not None:
             (staging / RECIPE_FILE).write_text(yaml.safe_dump(dict(recipe), sort_keys=False, allow_unicode=True), encoding="utf-8")
         record = BundleRecord(
@@ -200,7 +220,8 @@ def load_bundle(folder: Path) -> Bundle:
     if system is None:
         raise BundleError(f"{folder}: a bundle of the system {record.system!r}, which signray {VERSION} doesn't know; it knows {', '.join(SYSTEMS)}")
     classes_file = CLASSES_FILES[system.task]
-    for name in (WEIGHTS_FILE, classes_file):
+    tokens = (f"{TOKENS_FOLDER}/{TOKENS_FILE}", f"{TOKENS_FOLDER}/{PIECES_FILE}") if system.translates else ()
+    for name in (WEIGHTS_FILE, classes_file, *tokens):
         if name not in record.files:
             raise BundleError(f"{folder / RECORD_FILE}: lists no {name}: the bundle is incomplete")
     check_files(folder, record.files)

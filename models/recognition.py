@@ -21,6 +21,7 @@ from models.inputs.clip import Clip
 from models.inputs.inputs import Inputs, Modality
 from models.options import AnswerOptions
 from models.systems import System
+from models.text import TextAnswer
 from models.vocabulary import Vocabulary
 
 NOT_FINITE = "not finite: the network's logits overflow on these keypoints; check their range"
@@ -63,7 +64,8 @@ class HeadAnswer:
 class Recognition:
     """What was recognised in one clip. heads: by name, the one that answers first; low_confidence: it is below the threshold of the decoding options.
 
-    n_best: hypotheses of the head that answers, the best first, where they were asked for.
+    n_best: hypotheses of the head that answers, the best first, where they were asked for. texts: translations, the likeliest first, where the
+    network translates.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Recognition:
     heads: Mapping[str, HeadAnswer]
     low_confidence: bool
     n_best: tuple[HeadAnswer, ...] = ()
+    texts: tuple[TextAnswer, ...] = ()
 
     @property
     def head(self) -> str:
@@ -125,7 +128,10 @@ class SentenceAnswerer(Answerer[Recognition]):
         """Logits by name of what can answer, of `names` at least."""
 
     def _batch(self, clips: Sequence[Clip], names: Sequence[str]) -> list[Recognition | Unanswered]:
-        found = self._logits(clips, names)
+        return self._answers(clips, names, self._logits(clips, names))
+
+    def _answers(self, clips: Sequence[Clip], names: Sequence[str], found: Mapping[str, HeadLogits]) -> list[Recognition | Unanswered]:
+        """What the heads `names` recognised by their logits."""
         sound_B = torch.stack([finite_clips(found[name].logits, found[name].lengths) for name in names]).all(0)
         rows = sound_B.nonzero().flatten()
         decoded = {name: iter(self._decode(found[name].logits[rows], found[name].lengths[rows])) for name in names}

@@ -14,7 +14,10 @@ from models.decoding.options import DecodingOptions
 from models.inputs.inputs import Inputs
 from models.losses.options import LossOptions
 from models.options import AnswerOptions, Options
+from models.translation.options import TranslationDecodingOptions
 
+RECOGNISER, TRANSLATOR = "recogniser", "translator"  # what systems that translate may start from, and parts of their networks
+TEXT = "text"  # what a translator's scores and answers are called beside those of heads
 Task = Literal["slr", "islr"]  # sentences of glosses, or isolated signs
 LoadPublished = Callable[[nn.Module, Path, Inputs, bool], str]
 Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
@@ -36,6 +39,17 @@ class BundleStart:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TranslatorStart:
+    """The folder of a language model, or of a bundle that translates, whose translator ours begins as.
+
+    It decides the translator's sizes, so the trainer looks into it before it builds the network.
+    """
+
+
+Starts = Mapping[str, FileStart | BundleStart | TranslatorStart]
+
+
+@dataclass(frozen=True, kw_only=True)
 class System:
     """What a trainer, a bundle and a service need to know of one system.
 
@@ -44,6 +58,7 @@ class System:
     is but one head. loss_terms: names of all terms; `make_loss` takes the loss options and the number of training clips of each class.
     load_published: fills a network that is to read such inputs from a released file and returns what is to be told of it; `unchecked` accepts
     weights that look like those of other inputs. starts: what a training may start from, by name.
+    translates: the network answers a text, too, and its bundle holds a translator's tokens.
     begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
     recomputed: modules whose activations may be computed again in the backward pass. synchronised: its batch norms may count all workers' clips.
     """
@@ -58,11 +73,12 @@ class System:
     loss_terms: frozenset[str]
     make_loss: Callable[[LossOptions, Sequence[int]], Loss]
     load_published: LoadPublished
-    starts: Mapping[str, FileStart | BundleStart] = field(default_factory=dict)
+    starts: Starts = field(default_factory=dict)
     conflict: Callable[[Options, Inputs], str | None] | None = None
     begin_epoch: Callable[[nn.Module, int], None] | None = None
     recomputed: tuple[type[nn.Module], ...] = ()
     synchronised: bool = False
+    translates: bool = False
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -72,7 +88,14 @@ class System:
     @property
     def decoding(self) -> type[AnswerOptions]:
         """Class of the options by which it answers."""
+        if self.translates:
+            return TranslationDecodingOptions
         return DecodingOptions if self.task == "slr" else AnswerOptions
+
+    @property
+    def selecting(self) -> tuple[str, ...]:
+        """Names of what may choose the best checkpoint, the default first: the text where there is one."""
+        return (TEXT,) if self.translates else self.answering
 
     def all_logits(self, heads: Heads) -> Mapping[str, Tensor]:
         """The ensemble's logits first, where there is one, then each head's."""

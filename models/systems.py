@@ -22,7 +22,10 @@ from models.mska import published as mska_published
 from models.mska.config import MskaOptions
 from models.mska.network import HEADS, Mska, ensemble_logits
 from models.published.loading import read_checkpoint
-from models.system import Loss, System, Task, terms
+from models.system import TRANSLATOR, Loss, System, Task, TranslatorStart, terms
+from models.translation import systems as translation
+from models.translation.inputs import GlossInputs
+from models.translation.options import GlossToTextOptions, MskaSltOptions, TranslationLossOptions
 from models.vac.systems import CORRNET, MSTFNET, SLOWFASTSIGN
 
 __all__ = ["SYSTEMS", "System", "Task"]
@@ -75,6 +78,34 @@ SYSTEMS: dict[str, System] = {
         loss_terms=terms("ctc", HEADS) | terms("distil", HEADS),
         make_loss=_sentence_loss,
         load_published=_load_mska,
+    ),
+    "mska_slt": System(
+        task="slr",
+        options=MskaSltOptions,
+        inputs=KeypointInputs,
+        losses=TranslationLossOptions,
+        build=translation.build_mska_slt,
+        heads=HEADS,
+        ensemble=ensemble_logits,
+        loss_terms=terms("ctc", HEADS) | terms("distil", HEADS) | translation.TRANSLATION,
+        make_loss=translation.sign_to_text_loss,
+        load_published=translation.load_mska_slt,
+        starts=translation.starts("mska_slr"),
+        translates=True,
+    ),
+    "g2t": System(
+        task="slr",
+        options=GlossToTextOptions,
+        inputs=GlossInputs,
+        losses=TranslationLossOptions,
+        build=translation.build_g2t,
+        heads=("given",),  # the annotated glosses stand where others recognise them
+        ensemble=None,
+        loss_terms=translation.TRANSLATION,
+        make_loss=translation.gloss_to_text_loss,
+        load_published=translation.load_g2t,
+        starts={TRANSLATOR: TranslatorStart()},
+        translates=True,
     ),
     "dsta_slr": System(
         task="islr",

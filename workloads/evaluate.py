@@ -116,7 +116,8 @@ def write_evaluation(evaluation: Evaluation | SignEvaluation, folder: Path) -> N
         write_jsonl(folder / PREDICTIONS_FILE, map(sign_reports.clip_record, evaluation.clips))
         sign_reports.draw_accuracy(folder / plot_file(evaluation), evaluation)
     else:
-        write_jsonl(folder / PREDICTIONS_FILE, map(clip_record, evaluation.clips))
+        texts = evaluation.texts.clip_records() if evaluation.texts else {}
+        write_jsonl(folder / PREDICTIONS_FILE, ({**clip_record(clip), **texts.get(clip.name, {})} for clip in evaluation.clips))
         draw_wer(folder / plot_file(evaluation), evaluation)
 
 

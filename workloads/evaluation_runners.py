@@ -58,7 +58,7 @@ def answer_piece(recogniser: Answering, piece: Piece, batch_size: int) -> list[A
 
     def noted(clips: Iterator[Clip]) -> Iterator[Clip]:
         for clip in clips:
-            facts.append({"signer": clip.signer, "glosses": clip.glosses, "label": clip.label})
+            facts.append({"signer": clip.signer, "glosses": clip.glosses, "label": clip.label, "text": clip.text})
             yield clip
 
     outcomes = list(recogniser.attempt(noted(read_row_groups(piece.file, piece.groups, recogniser.modalities)), batch_size=batch_size))

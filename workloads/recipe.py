@@ -20,7 +20,7 @@ from models.errors import RecipeError
 from models.inputs.inputs import Inputs
 from models.losses.options import LossOptions
 from models.options import AnswerOptions, Options
-from models.system import BundleStart, FileStart
+from models.system import BundleStart, Starts
 from models.systems import SYSTEMS
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -56,6 +56,11 @@ class OptimOptions(Options):
     decay: float = Field(0.1, gt=0, le=1, description="of steps")
     clipping: float = Field(0.0, ge=0, description="largest norm of the gradient; 0 clips nothing")
     accumulation: int = Field(1, gt=0, description="batches per step of the optimiser")
+    rates: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="learning rate of a part of the network, by the beginning of its parameters' names: `{translator: 1e-5}`; others have `lr`",
+    )
+    frozen: tuple[str, ...] = Field((), description="parts of the network, by the beginning of their names, that stay as they are and in evaluation form")
 
 
 class TrainOptions(Options):
@@ -83,6 +88,7 @@ class ValidationOptions(Options):
     every_epochs: int = Field(1, gt=0)
     batch_size: int = Field(8, gt=0)
     beam_width: int = Field(1, gt=0, le=MAX_BEAM_WIDTH)
+    text_beam_width: int = Field(4, gt=0, description="of the search for texts, where the system translates; its other options are decoding.text's")
     select_by: str = Field("", description="head whose dev score chooses the checkpoint; the ensemble, or the system's only head, where it isn't given")
     warmup_epochs: int = Field(10, ge=0, description="a WER of 100 %, empty answers or a top-1 of mere chance after these are reported as a fault")
 
@@ -186,10 +192,10 @@ class Recipe(Options):
             like = nearest(name, SYSTEMS) if isinstance(name, str) else ""
             raise RecipeError(f"system: {name!r} is no system{like}; there are: {', '.join(SYSTEMS)}")
         parsed = dict(values)
-        for key, option in (("decoding", "head"), ("validation", "select_by")):
+        for key, option, default in (("decoding", "head", system.answering[0]), ("validation", "select_by", system.selecting[0])):
             given = parsed.get(key) or {}
             if isinstance(given, Mapping) and not given.get(option):
-                parsed[key] = {**given, option: system.answering[0]}
+                parsed[key] = {**given, option: default}
         for key, kind in (("network", system.options), ("inputs", system.inputs), ("losses", system.losses), ("decoding", system.decoding)):
             if not isinstance(parsed.get(key), Options):
                 parsed[key] = _nested(kind, key, parsed.get(key) or {})
@@ -203,9 +209,12 @@ class Recipe(Options):
                 raise ValueError(f"losses.weights.{term} is no loss term{nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
         if self.ensemble is not None and system.task != "islr":
             raise ValueError(f"ensemble: members recognise isolated signs, and {self.system} recognises sentences: train each by a recipe of its own")
-        for key, head in (("validation.select_by", self.validation.select_by), ("decoding.head", self.decoding.head)):
-            if head not in system.answering:
-                raise ValueError(f"{key}: {head!r} is no head; there are: {', '.join(system.answering)}")
+        for key, head, known in (
+            ("validation.select_by", self.validation.select_by, system.selecting),
+            ("decoding.head", self.decoding.head, system.answering),
+        ):
+            if head not in known:
+                raise ValueError(f"{key}: {head!r} is no head; there are: {', '.join(known)}")
         for key in ("num_keypoints", "max_frames"):
             needed, given = getattr(self.network, key, None), getattr(self.inputs, key, None)
             if needed is not None and given is not None and (given > needed if key == "max_frames" else given != needed):
@@ -253,7 +262,7 @@ def _copy(network: nn.Module, other: nn.Module) -> None:
     network.load_state_dict(other.state_dict())
 
 
-def starts_of(system: str) -> dict[str, FileStart | BundleStart]:
+def starts_of(system: str) -> Starts:
     """What a training of `system` may begin with, by name: a bundle of the same system, and what else the system names."""
     return {"bundle": BundleStart(system=system, fill=_copy), **SYSTEMS[system].starts}
 

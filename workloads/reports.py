@@ -20,6 +20,7 @@ from models.metrics.wer import WordErrors
 from models.recognition import RecognisedGloss, Recognition
 from workloads.file_scoring.figures import interval_text, length_name
 from workloads.scoring import ClipScore, Evaluation
+from workloads.text_scoring import text_tables
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -37,7 +38,9 @@ def write_jsonl(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def evaluation_tables(evaluation: Evaluation) -> Iterator[RenderableType]:
-    """WER by head, by signer, the most confused pairs, and what could not be scored or known."""
+    """What was translated, where anything was; WER by head, by signer, the most confused pairs, and what could not be scored or known."""
+    if evaluation.texts:
+        yield from text_tables(evaluation.texts)
     yield _head_table(evaluation)
     if len(evaluation.by_signer) > 1:
         yield _signer_table(evaluation)
@@ -157,12 +160,27 @@ def outcome_tables(outcomes: Sequence[Recognition | Classification | Unanswered]
                 table.add_row(escape(outcome.name) if number == 0 else "", *row)
             table.add_section()
         yield table
+        yield from _texts(recognised)
     signs = [outcome for outcome in outcomes if isinstance(outcome, Classification)]
     if signs:
         yield _sign_table(signs)
     for failed in (outcome for outcome in outcomes if isinstance(outcome, Unanswered)):
         named = failed.reason if failed.reason.startswith(failed.name) else f"{failed.name}: {failed.reason}"
         yield f"[red]error:[/red] {escape(named)}"
+
+
+def _texts(outcomes: Sequence[Recognition]) -> Iterator[RenderableType]:
+    """What was translated, a row a text, the likeliest of a clip first."""
+    translated = [outcome for outcome in outcomes if outcome.texts]
+    if translated:
+        table = Table("clip", "text", box=SIMPLE_HEAD)
+        table.columns[0].overflow = "fold"
+        table.add_column("score", justify="right", no_wrap=True)
+        for outcome in translated:
+            for number, entry in enumerate(outcome.texts):
+                table.add_row(escape(outcome.name) if number == 0 else "", escape(entry.text) or "(nothing)", f"{entry.score:.2f}")
+            table.add_section()
+        yield table
 
 
 def _sign_table(outcomes: Sequence[Classification]) -> Table:

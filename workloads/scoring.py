@@ -20,6 +20,7 @@ from models.posteriors import Posteriors
 from models.recognition import Recognition
 from models.vocabulary import Vocabulary
 from workloads.file_scoring.figures import counts
+from workloads.text_scoring import TextEvaluation, score_texts
 
 PROTOCOL_NOTE = "smallest WER among all heads and the ensemble on this very split, as published; never select a model or a head by it"
 NO_SIGNER = "(not stated)"
@@ -27,12 +28,13 @@ NO_SIGNER = "(not stated)"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One clip of a split: its annotation, glosses or a label (None: it has none), and what became of it."""
+    """One clip of a split: its annotation, glosses or a label, and what was said (None: it has none), and what became of it."""
 
     signer: str
     glosses: tuple[str, ...] | None
     outcome: Recognition | Classification | Posteriors | Unanswered
     label: str | None = None
+    text: str | None = None
 
     @property
     def name(self) -> str:
@@ -56,7 +58,8 @@ class ClipScore:
 class Evaluation:
     """A split as it was recognised. corpus: what the network has learned from, whose clean-up rules apply; scored_corpus: the name of the one
     that is scored; head: the one that answers; unscored: clips without a score; unknown: reference glosses → how often,
-    of those that the vocabulary lacks; fusion: the language model and hot words that the search heeded (None: none)."""
+    of those that the vocabulary lacks; fusion: the language model and hot words that the search heeded (None: none); texts: where
+    the network translates."""
 
     corpus: CorpusCard
     split: str
@@ -69,6 +72,7 @@ class Evaluation:
     unscored: tuple[Unanswered, ...]
     unknown: Mapping[str, int]
     fusion: FusionCard | None = None
+    texts: TextEvaluation | None = None
 
     @property
     def errors(self) -> dict[str, WordErrors]:
@@ -134,6 +138,7 @@ class Evaluation:
             "confused_pairs": [{"reference": reference, "recognised": hypothesis, "count": count} for reference, hypothesis, count in self.confused],
             "unknown_glosses": dict(self.unknown),
             "unscored": [{"name": clip.name, "reason": clip.reason} for clip in self.unscored],
+            **({"translation": self.texts.record()} if self.texts else {}),
         }
 
 
@@ -194,6 +199,7 @@ def score(
         unscored=tuple(unscored),
         unknown=_unknown(scored, vocabulary),
         fusion=fusion,
+        texts=score_texts([(recognition, answer.text) for answer, recognition in scored], corpus.name),
     )
 
 

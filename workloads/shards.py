@@ -39,7 +39,7 @@ CHANNELS = 3
 ROW_GROUP_ROWS = 16  # a reader holds one row group: about 3 MB of the keypoints of 150-frame clips
 CORPUS_FILE = "corpus.json"
 AGAIN = "run preprocess again"
-INDEX_COLUMNS = ("name", "signer", "gloss", "label", "n_frames")
+INDEX_COLUMNS = ("name", "signer", "gloss", "label", "text", "n_frames")
 
 SCHEMA = pa.schema(
     [
@@ -126,6 +126,7 @@ class IndexRow:
     n_frames: int
     glosses: tuple[str, ...] | None
     label: str | None
+    text: str | None = None
 
     @property
     def num_glosses(self) -> int:
@@ -355,6 +356,7 @@ def _index_row(row: dict[str, Any], split: str) -> IndexRow:
         n_frames=row["n_frames"],
         glosses=None if glosses is None else tuple(glosses),
         label=row["label"],
+        text=row["text"],
     )
 
 

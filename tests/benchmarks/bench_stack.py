@@ -31,7 +31,7 @@ class BareLoop:
     def __init__(self, recipe: Recipe, num_classes: int) -> None:
         self.weights, self.loss = recipe.losses.weights, SYSTEMS[recipe.system].make_loss(recipe.losses, ())
         self.network = SYSTEMS[recipe.system].build(recipe.network, num_classes).train()
-        self.optimizer = make_optimizer(recipe.optim, self.network.parameters())
+        self.optimizer = make_optimizer(recipe.optim, self.network)
 
     def step(self, batch: Batch) -> None:
         self.optimizer.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.models.tiny_onnx import write_pose_model
 from tests.unit.workloads.corpora.skeletons_on_disk import write_skeletons
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz, write_release
-from workloads import demo, demo_isolated, evaluate, explain, predict, preprocess, train
+from workloads import demo, demo_isolated, demo_slt, evaluate, explain, predict, preprocess, train
 from workloads.recipe import load_recipe
 
 TOY = ("train.epochs=1", "train.num_workers=0", "train.batch_size=2", "network.blocks=[[4,4,1,7,2],[4,4,1,3,2]]", "network.head={hidden_size: 16, ff_size: 16}")
@@ -34,7 +34,7 @@ TOY_SIGNS = (
     "validation.every_epochs=1",
     "network={width: 4, depth: 2, num_subsets: 2, drop_blocks: 1, drop_frames: 3}",
 )
-DEMOS = {"make demo": demo, "make demo-isolated": demo_isolated}
+DEMOS = {"make demo": demo, "make demo-isolated": demo_isolated, "make demo-slt": demo_slt}
 ELSEWHERE = {
     "make test": "is this run",
     "make bench": "tests/unit/benchmarks",

@@ -34,7 +34,7 @@ from workloads.training.checkpoints import (
 )
 from workloads.training.events import EVENTS, EventLog, read_events
 from workloads.training.faults import check_shared_folder, gather, read_fault, some, write_fault
-from workloads.training.optim import learning_rate, make_optimizer, set_learning_rate
+from workloads.training.optim import freeze, learning_rate, make_optimizer, set_learning_rate, training_mode
 from workloads.training.session import Session
 from workloads.training.starting import started_network
 from workloads.training.tasks import Task, Validation, prediction_lines
@@ -141,10 +141,10 @@ class Training:
         torch.manual_seed(recipe.seed)
         resumed = bool(checkpoints(self.setting.folder / CHECKPOINTS))
         network, told = started_network(recipe, self.task.classes, world_size=self.session.world_size, resumed=resumed)
-        network = network.to(self.session.device)
+        freeze(network.to(self.session.device), recipe.optim.frozen)
         for text in told:
             self.log.write("message", text=text)
-        self.optimizer = make_optimizer(recipe.optim, network.parameters())
+        self.optimizer = make_optimizer(recipe.optim, network)
         config = deepspeed_config(
             stage=recipe.train.zero_stage,
             micro_batch_size=recipe.train.batch_size,
@@ -190,7 +190,7 @@ class Training:
         """Train the rest of an epoch; False where a stop was asked for, after a checkpoint."""
         accumulation = self.recipe.optim.accumulation
         batches = self.batches.epoch(epoch, skip=self.position.batches_done)
-        self.network.train()  # once: it walks all modules, 1.5 ms
+        training_mode(self.network, self.recipe.optim.frozen)  # once: it walks all modules, 1.5 ms
         if self.system.begin_epoch:
             self.system.begin_epoch(self.network, epoch)
         while self.position.batches_done < self.steps_per_epoch * accumulation:
@@ -298,6 +298,7 @@ class Training:
             epoch=epoch,
             metric=validation.metric,
             scores=dict(validation.scores),
+            beside=dict(validation.beside),
             clips=validation.num_clips,
             seconds=time.perf_counter() - began,
         )

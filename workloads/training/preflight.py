@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.errors import RecipeError, ShardError, TrainingError
 from models.systems import SYSTEMS
+from models.translation.options import TranslationDecodingOptions
 from workloads.part_runners import in_this_process
 from workloads.preprocess import REWRITE, PreprocessOptions, preprocess
 from workloads.recipe import Recipe
@@ -15,6 +16,8 @@ from workloads.shards import IndexRow, ShardSet
 from workloads.training.faults import some
 from workloads.training.starting import check_starts
 from workloads.training.tasks import SentenceTask, SignTask, Task
+from workloads.training.translation_task import TranslationTask
+from workloads.training.translator_start import tokens_of
 from workloads.validation import steps_needed
 
 
@@ -47,7 +50,20 @@ def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
     if unlabelled:
         what, source = ("label", "labelled signs") if isolated else ("glosses", "gloss sentences")
         raise TrainingError(f"{len(unlabelled)} training clips have no {what}: {some(unlabelled)}: {recipe.system} learns from {source}; leave them out")
-    return [] if isolated else _too_long(recipe, shards, index)
+    if SYSTEMS[recipe.system].translates:
+        _check_texts(recipe, index)
+    return [] if isolated or not recipe.inputs.modalities else _too_long(recipe, shards, index)
+
+
+def _check_texts(recipe: Recipe, index: Sequence[IndexRow]) -> None:
+    """Raises TrainingError for training clips without a text, or one that the language model's position tables can't hold."""
+    without = [row.name for row in index if not row.text]
+    if without:
+        raise TrainingError(f"{len(without)} training clips have no text: {some(without)}: {recipe.system} learns from spoken sentences; leave them out")
+    tokens, longest = tokens_of(recipe).text, recipe.network.translator.mbart.max_position_embeddings  # type: ignore[attr-defined]
+    over = [row.name for row in index if len(row.text or "") >= longest and len(tokens.encode(row.text or "")) > longest]
+    if over:
+        raise TrainingError(f"{len(over)} training clips have a text of more than {longest} tokens: {some(over)}: the language model can't hold them")
 
 
 def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
@@ -70,14 +86,32 @@ def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> li
 def task_of(recipe: Recipe, shards: ShardSet) -> Task:
     """What the run is about. Raises TrainingError where no dev clip is annotated: there is nothing to validate on."""
     rows = shards.index(recipe.data.dev_split)
-    if SYSTEMS[recipe.system].task == "slr":
+    system = SYSTEMS[recipe.system]
+    if system.task == "slr":
         sentences = {row.name: row.glosses for row in rows if row.glosses}
         _need_references(sentences, recipe, "glosses")
-        return SentenceTask(corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=sentences, beam_width=recipe.validation.beam_width)
+        task = SentenceTask(corpus=shards.corpus.corpus, vocabulary=shards.vocabulary, references=sentences, beam_width=recipe.validation.beam_width)
+        return _translating(task, recipe, rows) if system.translates else task
     labels = {row.name: row.label for row in rows if row.label}
     _need_references(labels, recipe, "a label")
     clips = Counter(row.label for row in shards.index(recipe.data.train_split))
     return SignTask(classes=shards.classes, references=labels, class_counts=tuple(clips[label] for label in shards.classes.labels))
+
+
+def _translating(task: SentenceTask, recipe: Recipe, rows: Sequence[IndexRow]) -> TranslationTask:
+    """The task of a network that translates what `task` recognises, or the glosses that are given."""
+    texts = {row.name: row.text for row in rows if row.text}
+    _need_references(texts, recipe, "a text")
+    assert isinstance(recipe.decoding, TranslationDecodingOptions)
+    reads_clips = bool(recipe.inputs.modalities)
+    return TranslationTask(
+        corpus=task.corpus,
+        vocabulary=task.vocabulary,
+        sentences=task if reads_clips else None,
+        tokens=tokens_of(recipe),
+        texts=texts,
+        generation=recipe.decoding.text.model_copy(update={"beam_width": recipe.validation.text_beam_width, "n_best": 1}),
+    )
 
 
 def _need_references(references: Mapping[str, object], recipe: Recipe, what: str) -> None:

@@ -75,7 +75,7 @@ class Probe:
         """Seconds. Takes some steps of a full batch, which change the probe's weights."""
         options = self.recipe.train
         clips = self._average_clips(options.batch_size)
-        optimizer = make_optimizer(self.recipe.optim, self.network.parameters())
+        optimizer = make_optimizer(self.recipe.optim, self.network)
         seconds, deadline = list[float](), math.inf
         start, cpu = time.perf_counter(), time.process_time()
         while len(seconds) < 2 or time.perf_counter() < deadline:
@@ -96,7 +96,9 @@ class Probe:
 
     def _evaluation_seconds(self, clips: Sequence[Clip]) -> float:
         self.network.eval()
-        batch = self.recipe.inputs.on_device(self.recipe.inputs.evaluation_batch(clips[: self.recipe.validation.batch_size]).to(self.device))
+        chosen = clips[: self.recipe.validation.batch_size]
+        batch = self.task.with_sources(self.recipe.inputs.evaluation_batch(chosen), chosen)
+        batch = self.recipe.inputs.on_device(batch.to(self.device))
         with torch.no_grad():
             began = time.perf_counter()
             self.task.answers(batch.names, self.system.all_logits(heads := self.network(batch)), heads.lengths)

@@ -36,6 +36,7 @@ class Progress:
             case "validation":
                 scores = "  ".join(f"{head} {score:.1f}" for head, score in event["scores"].items())
                 title = TITLES[event["metric"]]
+                scores += "".join(f"  {name} {value:.1f}" for name, value in event.get("beside", {}).items())
                 self._say(f"epoch {event['epoch'] + 1}/{self._epochs}  step {event['step']}  dev {title} %  {scores}  ({event['seconds']:.1f} s)")
             case "message":
                 self._say(event["text"])

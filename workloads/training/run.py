@@ -15,6 +15,8 @@ from cluster.tracking import Tracker
 from models.bundle import Bundle, save_bundle
 from models.ensemble import Ensemble
 from models.errors import TrainingError
+from models.systems import SYSTEMS
+from models.translation.language_model import retied
 from workloads.bundles import corpus_card
 from workloads.recipe import Recipe
 from workloads.shards import ShardSet
@@ -28,6 +30,7 @@ from workloads.training.preflight import generate_shards, preflight, steps_in_al
 from workloads.training.progress import Progress
 from workloads.training.tasks import Metric, Task
 from workloads.training.tracked import MetricsListener, tracked
+from workloads.training.translator_start import completed, tokens_of
 from workloads.training.workers import ray_cluster, train_in_process, train_on_ray
 
 
@@ -51,6 +54,7 @@ def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))}), "init": init})
     generate_shards(recipe)
     shards = ShardSet.open(Path(recipe.data.shards))
+    recipe = completed(recipe)
     for each in members_of(recipe).values() or [recipe]:
         preflight(each, shards)  # a mistake here shall leave no folder behind
     return make_folder(recipe)
@@ -153,13 +157,13 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, task: Task, che
         system=recipe.system,
         options=recipe.network,
         inputs=recipe.inputs,
-        state_dict=read_weights(checkpoint),
+        state_dict=retied(read_weights(checkpoint)),
         classes=task.classes,
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
         metrics={
             f"dev_{task.metric}": position.scores,
-            **({"dev_beam_width": recipe.validation.beam_width} if task.metric == "wer" else {}),
+            **_dev_beams(recipe, task),
             "selected_by": recipe.validation.select_by,
             "epoch": position.epoch,
             "step": position.step,
@@ -167,4 +171,16 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, task: Task, che
         recipe=recipe.dump(),
         provenance=provenance(),
         samples=list(shards.rows(recipe.data.dev_split, names)) if names else (),
+        tokens=tokens_of(recipe) if SYSTEMS[recipe.system].translates else None,
     )
+
+
+def _dev_beams(recipe: Recipe, task: Task) -> dict[str, int]:
+    """Widths of the searches that the dev scores were made with."""
+    match task.metric:
+        case "wer":
+            return {"dev_beam_width": recipe.validation.beam_width}
+        case "bleu4":
+            return {"dev_beam_width": recipe.validation.beam_width, "dev_text_beam_width": recipe.validation.text_beam_width}
+        case _:
+            return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -12,11 +11,12 @@ from models.class_map import ClassMap
 from models.errors import CheckpointError, RecipeError, SignrayError
 from models.recomputation import recompute
 from models.sync_norm import synchronise
-from models.system import BundleStart, FileStart
+from models.system import BundleStart, FileStart, TranslatorStart
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.recipe import Recipe, starts_of
 from workloads.training.faults import gather
+from workloads.training.translator_start import fill_translator
 
 
 def started_network(recipe: Recipe, classes: Vocabulary | ClassMap, *, world_size: int, resumed: bool) -> tuple[nn.Module, list[str]]:
@@ -39,7 +39,13 @@ def _filled(network: nn.Module, recipe: Recipe, classes: Vocabulary | ClassMap) 
     try:
         for name, path in recipe.init.items():
             start = starts_of(recipe.system)[name]
-            remark = start.fill(network, Path(path)) if isinstance(start, FileStart) else _from_bundle(network, start, Path(path), classes)
+            match start:
+                case FileStart():
+                    remark = start.fill(network, Path(path))
+                case BundleStart():
+                    remark = _from_bundle(network, start, Path(path), classes)
+                case TranslatorStart():
+                    remark = fill_translator(network, Path(path), classes)
             told.append(f"init.{name}: {path}{f': {remark}' if remark else ''}")
     except SignrayError as error:
         problem = f"init.{name}: {error}"
@@ -71,9 +77,11 @@ def start_bundle(start: BundleStart, path: Path) -> Bundle:
 
 def check_starts(recipe: Recipe) -> None:
     """Raises RecipeError where something to begin from isn't there; what is in it is seen when the network is filled."""
-    starts: Mapping[str, FileStart | BundleStart] = starts_of(recipe.system)
+    starts = starts_of(recipe.system)
     for name, path in recipe.init.items():
         if isinstance(starts[name], FileStart) and not Path(path).is_file():
             raise RecipeError(f"init.{name}: {path}: no such file; it is not downloaded, see the head of the recipe")
         if isinstance(starts[name], BundleStart) and not Path(path).is_dir():
             raise RecipeError(f"init.{name}: {path}: no such folder: a bundle that a training wrote is needed")
+        if isinstance(starts[name], TranslatorStart) and not Path(path).is_dir():
+            raise RecipeError(f"init.{name}: {path}: no such folder: prune an mBART into it (workloads/prune_mbart.py), or name a bundle that translates")

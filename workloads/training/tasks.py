@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.batch import Batch
+from models.batch import Batch, Heads
 from models.class_map import ClassMap
 from models.decoding.decode import decode
 from models.inputs.clip import Clip
@@ -21,20 +21,24 @@ from models.metrics.wer import word_errors
 from models.vocabulary import Vocabulary
 from workloads.training.faults import some
 
-Metric = Literal["wer", "top1"]
+Metric = Literal["wer", "top1", "bleu4"]
 Answers = dict[str, dict[str, Any]]  # clip → head → what was recognised, as JSON holds it
 
-TITLES: Mapping[Metric, str] = {"wer": "WER", "top1": "top-1"}
+TITLES: Mapping[Metric, str] = {"wer": "WER", "top1": "top-1", "bleu4": "BLEU-4"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What came out on dev. scores: of each head in percent, by the task's metric; silent: clips for which every head was silent."""
+    """What came out on dev. scores: of each head in percent, by the task's metric; silent: clips for which every head was silent.
+
+    beside: other figures that are shown and tracked, and choose nothing.
+    """
 
     metric: Metric
     scores: Mapping[str, float]
     num_clips: int
     silent: tuple[str, ...] = ()
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     def error(self, head: str) -> float:
         """What chooses the best checkpoint, in percent: lower is better."""
@@ -56,8 +60,14 @@ class Task(Protocol):
     def with_targets(self, batch: Batch, clips: Sequence[Clip]) -> Batch:
         """The batch with what its clips are to be answered by."""
 
+    def with_sources(self, batch: Batch, clips: Sequence[Clip]) -> Batch:
+        """The batch with what its clips are answered from beside what the inputs read, in evaluation too."""
+
     def answers(self, names: Sequence[str], logits: Mapping[str, Tensor], lengths_B: Tensor) -> Answers:
         """What each head recognised in each clip."""
+
+    def translations(self, names: Sequence[str], network: nn.Module, heads: Heads, *, together: Callable[[bool], bool] = bool) -> Answers:
+        """Texts of the clips, nothing where none are asked for; `together` as of `models.translation.generation.generate`."""
 
     def score(self, answers: Answers) -> Validation:
         """Scores over the clips that have a reference."""
@@ -66,8 +76,18 @@ class Task(Protocol):
         """What is wrong with a validation after the warm-up, with the recordings' names."""
 
 
+class Untranslated:
+    """What tasks without texts have in common."""
+
+    def with_sources(self, batch: Batch, clips: Sequence[Clip]) -> Batch:
+        return batch
+
+    def translations(self, names: Sequence[str], network: nn.Module, heads: Heads, *, together: Callable[[bool], bool] = bool) -> Answers:
+        return {}
+
+
 @dataclass(frozen=True, kw_only=True)
-class SentenceTask:
+class SentenceTask(Untranslated):
     """Continuous recognition: word error rate with the corpus's clean-up. references: glosses of every dev clip."""
 
     corpus: str
@@ -116,7 +136,7 @@ class SentenceTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignTask:
+class SignTask(Untranslated):
     """Isolated recognition: top-1 accuracy per instance. references: label of every dev clip; class_counts: training clips of each class."""
 
     classes: ClassMap

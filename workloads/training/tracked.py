@@ -37,7 +37,8 @@ class MetricsListener:
             rates: dict[str, float] = {key: event[key] for key in RATES if key in event}
             self._tracker.log_metrics({**{f"loss/{name}": value for name, value in event["terms"].items()}, **rates}, step=event["step"])
         elif event["kind"] == "validation":
-            self._tracker.log_metrics({f"dev_{event['metric']}/{head}": value for head, value in event["scores"].items()}, step=event["step"])
+            figures = {f"dev_{event['metric']}/{head}": value for head, value in event["scores"].items()}
+            self._tracker.log_metrics(figures | {f"dev/{name}": value for name, value in event.get("beside", {}).items()}, step=event["step"])
 
 
 def last_logged_step(folder: Path) -> int:

@@ -24,13 +24,23 @@ def recognise(network: nn.Module, clips: Sequence[Clip], system: System, inputs:
     """
     network.eval()
     answers: Answers = {}
+    shared = any(hasattr(parameter, "ds_id") for parameter in network.parameters())
+    together = _all_ranks if shared else bool
     by_length = sorted(clips, key=lambda clip: -clip.num_frames)
     batches = list(batched(by_length, batch_size))
     for number in range(max(gather(len(batches)))):
-        batch = inputs.evaluation_batch(batches[min(number, len(batches) - 1)])
+        chosen = batches[min(number, len(batches) - 1)]
+        batch = task.with_sources(inputs.evaluation_batch(chosen), chosen)
         heads = network(inputs.on_device(batch.to(device)))
-        answers |= task.answers(batch.names, system.all_logits(heads), heads.lengths)
+        found = task.answers(batch.names, system.all_logits(heads), heads.lengths)
+        texts = task.translations(batch.names, network, heads, together=together)
+        answers |= {name: {**answer, **texts.get(name, {})} for name, answer in found.items()}
     return answers
+
+
+def _all_ranks(finished: bool) -> bool:
+    """Whether every rank's sentences are finished: under ZeRO's stage 3 all make the same forward passes."""
+    return all(gather(finished))
 
 
 def merge(parts: Sequence[Answers]) -> Answers:

@@ -154,7 +154,7 @@ DAMAGES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (newer, f"a bundle of a newer version: format 2, written by signray 9.1; signray {VERSION} reads 1: upgrade signray"),
     (lambda r: r.update(kind="choir"), "a bundle of another kind, 'choir'"),
     (lambda r: r.pop("format"), "bundle.json: not the description of a bundle, it names no format"),
-    (lambda r: r.update(system="mska_slt"), "the system 'mska_slt', which signray .* doesn't know; it knows mska_slr"),
+    (lambda r: r.update(system="mska_next"), "the system 'mska_next', which signray .* doesn't know; it knows mska_slr"),
     (lambda r: r["network"].update(num_subset=3), "bundle.json: unknown key 'network.num_subset', the nearest is 'num_subsets'"),
     (lambda r: r["inputs"].update(max_frames="long"), "bundle.json: inputs.max_frames: Input should be a valid integer"),
     (lambda r: r["decoding"].update(beam_width=0), "bundle.json: decoding.beam_width: Input should be greater than 0"),

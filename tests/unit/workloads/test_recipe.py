@@ -11,8 +11,9 @@ from models.dsta_slr.config import DstaOptions
 from models.dsta_slr.inputs import SkeletonInputs
 from models.errors import RecipeError
 from models.mska.config import PUBLISHED_BLOCKS
+from models.systems import SYSTEMS
 from tests.unit.workloads.filmed import SHORT, TOY, coloured_clips, run_filmed
-from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe
+from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe, tiny_translating_recipe
 from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
 from workloads.train import main
 from workloads.training.optim import learning_rate
@@ -33,7 +34,7 @@ def test_every_recipe_says_what_it_is_and_how_it_is_run(name: str) -> None:
     head = [line for line in recipe_path(name).read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert any(f"train.py --recipe {name}" in line or f"make {name}" in line for line in head), "the command"
     assert any("Hardware" in line for line in head), "hardware and time"
-    assert any("WER" in line or "top-1" in line for line in head), "the score to expect"
+    assert any("WER" in line or "top-1" in line or "BLEU" in line for line in head), "the score to expect"
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -64,6 +65,8 @@ def test_the_published_hyper_parameters(name: str) -> None:
         "decay": 0.1,
         "clipping": 0.0,
         "accumulation": 1,
+        "rates": {},
+        "frozen": (),
     }
     assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.precision, recipe.seed) == (100, 8, "fp32", 0)
     assert recipe.network.model_dump()["blocks"] == tuple(PUBLISHED_BLOCKS)
@@ -109,9 +112,11 @@ def test_the_published_hyper_parameters_of_the_vac_family() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name not in FILMED])
-def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tiny_sign_shards: Path, tmp_path: Path) -> None:
+def test_every_recipe_trains_at_toy_widths(name: str, tiny_shards: Path, tiny_sign_shards: Path, tiny_language: Path, tmp_path: Path) -> None:
     toy = ("train.epochs=1", "train.gpus_per_worker=0", "train.precision=fp32")
-    if load_recipe(name).system == "dsta_slr":
+    if SYSTEMS[load_recipe(name).system].translates:
+        recipe = tiny_translating_recipe(tiny_shards, tiny_language, *toy, recipe=name)
+    elif load_recipe(name).system == "dsta_slr":
         recipe = tiny_sign_recipe(tiny_sign_shards, *toy, recipe=name).member("bone")
     else:
         recipe = tiny_recipe(tiny_shards, *toy, recipe=name)

@@ -12,14 +12,18 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file
 
+from models.translation.config import MbartOptions
+from models.translation.small import save_small_mbart
 from workloads.part_runners import in_this_process
 from workloads.preprocess import PreprocessOptions, preprocess
+from workloads.prune_mbart import prune_mbart
 from workloads.recipe import Recipe, load_recipe
 from workloads.shards import CORPUS_FILE, ShardSet
 from workloads.training.checkpoints import CHECKPOINTS, WEIGHTS, checkpoints
 from workloads.training.events import EVENTS, read_events
 from workloads.training.loop import Outcome, Setting
 from workloads.training.preflight import task_of
+from workloads.training.translator_start import completed
 from workloads.training.workers import train_in_process
 
 CORPUS = {
@@ -85,6 +89,42 @@ def altered_shards(shards: Path, out: Path, alter: Callable[[dict[str, Any]], di
         entry["bytes"] = (out / name).stat().st_size
     (out / CORPUS_FILE).write_text(json.dumps(corpus), encoding="utf-8")
     return out
+
+
+TINY_MBART = MbartOptions(
+    d_model=16,
+    encoder_layers=1,
+    decoder_layers=1,
+    encoder_attention_heads=2,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=32,
+    decoder_ffn_dim=32,
+    max_position_embeddings=64,
+)
+
+
+def write_tiny_language(shards: Path, folder: Path) -> Path:
+    """A small mBART of the shards' texts, pruned to them."""
+    found = ShardSet.open(shards)
+    save_small_mbart(folder / "full", [row.text for row in found.index("train") if row.text], TINY_MBART, num_pieces=80, seed=1)
+    prune_mbart(folder / "full", [found], language="de_DE", out=folder / "language")
+    return folder / "language"
+
+
+def tiny_translating_recipe(shards: Path, language: Path, *overrides: str, recipe: str) -> Recipe:
+    """One epoch of six steps of four clips that starts from a small language model, in this process."""
+    network = NETWORK.replace("network=", "network.recogniser=")
+    short = (
+        "train.batch_size=4",
+        "train.num_workers=0",
+        "validation.text_beam_width=2",
+        "tracking.register_as=null",
+        "samples=0",
+        "decoding.text.max_length=12",
+    )
+    system = load_recipe(recipe).system
+    start = (f"data.shards={shards}", "data.synthetic=null", f"init.translator={language}", "optim.accumulation=1")
+    return completed(load_recipe(recipe, [*([] if system == "g2t" else [network]), *start, *short, *overrides]))
 
 
 SIGN_CORPUS = {

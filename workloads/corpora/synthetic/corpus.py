@@ -16,6 +16,8 @@ from workloads.corpora.synthetic.signers import Signer, random_generator, signer
 from workloads.corpora.synthetic.skeleton import body_points, project
 from workloads.corpora.synthetic.tracking import quantised, smooth_noise, track
 
+NUM_POINTS = 133
+EMPTY_FRAMES = 4  # of a pair of glosses and text, whose signing nobody reads: as few as shards take
 _SIGNS = {sign.gloss: sign for sign in LEXICON}
 
 
@@ -27,12 +29,7 @@ def recordings(options: SyntheticOptions) -> Iterator[Recording]:
 
 def generate(options: SyntheticOptions, sentence: Sentence) -> Recording:
     """One clip, independent of all others: keypoints (T, 133, 3) float32 in COCO-WholeBody order, glosses or label, text, signer."""
-    signer = _signer(options, sentence)
-    rng = random_generator(options, f"{sentence.name}/tracking")
-    zoom = min(options.width / 210, options.height / 260)
-    keypoints = track(
-        _pose(options, sentence), scale=zoom * signer.scale, fps=options.fps, noise=options.noise * signer.noise, dropout=options.dropout, rng=rng
-    )
+    keypoints = np.zeros((EMPTY_FRAMES, NUM_POINTS, 3), np.float32) if options.pairs else _tracked(options, sentence)
     return Recording(
         name=sentence.name,
         split=sentence.split,
@@ -45,6 +42,14 @@ def generate(options: SyntheticOptions, sentence: Sentence) -> Recording:
         width=options.width,
         height=options.height,
     )
+
+
+def _tracked(options: SyntheticOptions, sentence: Sentence) -> np.ndarray:
+    """The clip's points as an estimator sees them: (T, 133, 3) float32."""
+    signer = _signer(options, sentence)
+    rng = random_generator(options, f"{sentence.name}/tracking")
+    zoom = min(options.width / 210, options.height / 260)
+    return track(_pose(options, sentence), scale=zoom * signer.scale, fps=options.fps, noise=options.noise * signer.noise, dropout=options.dropout, rng=rng)
 
 
 def pose(options: SyntheticOptions, sentence: Sentence) -> np.ndarray:

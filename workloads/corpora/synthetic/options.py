@@ -16,6 +16,8 @@ class SyntheticOptions:
 
     isolated: 1 makes clips of one sign each, with its gloss as label, instead of sentences; `tokens_<split>` clips of each sign then take the place of
         `num_<split>`, `min_glosses` and `max_glosses`. Of all splits' tokens no two are alike; `signer_independent` is by a signer whom train doesn't know.
+    pairs: sentences without signing, drawn beside the corpus's own and added to its train split: glosses and text for gloss-to-text. None of them occurs in
+        another split. With pairs no clip of the corpus is signed: each has a few empty frames.
     glosses: how many of the lexicon are used, from its head (the first two dozen are the easiest to tell apart).
     num_signers: signers of train, dev and test; one more signs `signer_independent`. The last `num_left_handed` of them sign left-handed.
     sign_seconds: mean duration of one sign without the transitions, which take about as long again.
@@ -28,6 +30,7 @@ class SyntheticOptions:
 
     seed: int = 0
     isolated: int = 0
+    pairs: int = 0
     glosses: int = len(LEXICON)
     num_train: int = 400
     num_dev: int = 50

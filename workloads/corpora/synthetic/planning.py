@@ -10,7 +10,7 @@ import numpy as np
 
 from models.errors import CorpusError
 from workloads.corpora.synthetic.grammar import Grammar
-from workloads.corpora.synthetic.lexicon import LEXICON
+from workloads.corpora.synthetic.lexicon import LEXICON, Sign
 from workloads.corpora.synthetic.options import SyntheticOptions
 from workloads.corpora.synthetic.signers import random_generator, signers
 
@@ -53,6 +53,18 @@ def plan(options: SyntheticOptions) -> list[Sentence]:
             sentences.append(Sentence(name=f"synthetic_{split}_{index:05d}", split=split, signer=signer, glosses=glosses, text=text))
         if split == "train":
             lexicon = tuple(sign for sign in lexicon if counts[sign.gloss])
+    return sentences + _pairs(options, lexicon, used, names[0])
+
+
+def _pairs(options: SyntheticOptions, lexicon: tuple[Sign, ...], used: set[tuple[str, ...]], signer: str) -> list[Sentence]:
+    """Further sentences of train, of the same glosses, unlike all others; drawn last, so that the corpus's own are the same with and without."""
+    rng = random_generator(options, "plan/pairs")
+    grammar, counts = Grammar(lexicon), Counter[str]()
+    sentences = []
+    for index in range(options.pairs):
+        glosses, text = _new_sentence(grammar, counts, used, options, rng)
+        used.add(glosses)
+        sentences.append(Sentence(name=f"synthetic_pairs_{index:05d}", split="train", signer=signer, glosses=glosses, text=text))
     return sentences
 
 
@@ -78,7 +90,7 @@ def _new_sentence(
         fresh = [candidate for candidate in candidates if candidate[0] not in used and all(a != b for a, b in pairwise(candidate[0]))]
         if fresh:
             return min(fresh, key=lambda candidate: sum(counts[gloss] for gloss in candidate[0]))
-    wanted = sum(options.split_sizes.values())
+    wanted = sum(options.split_sizes.values()) + options.pairs
     raise CorpusError(
         f"synthetic corpus: {options.glosses} glosses in sentences of {options.min_glosses} to {options.max_glosses} give no more than about "
         f"{len(used)} different sentences, but {wanted} are asked for: raise glosses or max_glosses, or ask for fewer sentences"

@@ -52,7 +52,7 @@ def test_constant() -> None:
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_optimisers_take_their_options(name: str, kind: type[torch.optim.Optimizer]) -> None:
     options = OptimOptions.model_validate({"name": name, "lr": 0.5, "weight_decay": 0.25, "betas": (0.8, 0.9), "eps": 1e-6, "momentum": 0.7})
-    optimizer = make_optimizer(options, nn.Linear(2, 2).parameters())
+    optimizer = make_optimizer(options, nn.Linear(2, 2))
     assert type(optimizer) is kind
     [group] = optimizer.param_groups
     assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)

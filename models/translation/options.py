@@ -1,0 +1,49 @@
+"""Options of the systems that translate: a recogniser's beside the translator's."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from models.decoding.options import DecodingOptions
+from models.losses.options import SentenceLossOptions
+from models.mska.config import MskaOptions
+from models.options import Options
+from models.translation.config import GenerationOptions, SignToTextOptions, TranslatorOptions
+
+
+class MskaSltOptions(SignToTextOptions):
+    """MSKA-SLT; the defaults are Phoenix-2014T's."""
+
+    head: str = "fuse"
+    recogniser: MskaOptions = MskaOptions()
+
+    @property
+    def num_keypoints(self) -> int:
+        return self.recogniser.num_keypoints
+
+    @property
+    def max_frames(self) -> int:
+        return self.recogniser.max_frames
+
+    @property
+    def temporal_stride(self) -> int:
+        return self.recogniser.temporal_stride
+
+
+class GlossToTextOptions(Options):
+    """Gloss-to-text."""
+
+    translator: TranslatorOptions = TranslatorOptions()
+
+
+class TranslationLossOptions(SentenceLossOptions):
+    """Losses of translation: `translation` beside the recogniser's."""
+
+    distillation: bool = False
+    label_smoothing: float = Field(0.2, ge=0, lt=1)
+
+
+class TranslationDecodingOptions(DecodingOptions):
+    """How a translator answers: glosses by its heads, text by a search of its own."""
+
+    text: GenerationOptions = GenerationOptions()
