@@ -23,7 +23,7 @@ def test_an_address_without_a_cluster_is_said_at_once(address: str, message: str
     with pytest.raises(ConnectionError, match=message) as error, connect(address=address):
         pass
     assert "\n" not in str(error.value)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 45  # Ray itself would wait for 90 s
 
 
 def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
