@@ -1,4 +1,4 @@
-"""Decoders of videos behind one interface: PyAV, and decord for what it is faster at."""
+"""Decoders of videos behind one interface: PyAV, and decord for those who ask for it."""
 
 from __future__ import annotations
 
