@@ -43,7 +43,7 @@ class Explanation:
 
     frames: (T,) which frame of the clip each frame that the network saw is. step_frames: (S,) where on the clip's frames each step's middle lies.
     layer: the one that Grad-CAM looked at; None where gradients of keypoints were taken. points: (J,) the keypoints of `saliency`, or None.
-    pictures: uint8 RGB (F, H, W, 3) as the network saw the clip's frames; None where it reads none.
+    pictures: uint8 RGB (F, H, W, 3) as the network saw the clip's frames, or the heatmaps of its keypoints; None where it reads neither.
     """
 
     clip: Clip
@@ -244,9 +244,12 @@ def _step_frames(frames: np.ndarray, num_steps: int) -> np.ndarray:
 
 
 def _pictures(batch: Batch, frames: np.ndarray, num_frames: int) -> np.ndarray | None:
-    if batch.frames is None:
+    if batch.frames is not None:
+        seen = batch.frames[0, : len(frames)].permute(0, 2, 3, 1).cpu()
+    elif batch.heatmaps is not None:  # where any point is, in grey
+        seen = batch.heatmaps[0, :, : len(frames)].amax(0)[..., None].expand(-1, -1, -1, 3).float().cpu()
+    else:
         return None
-    seen = batch.frames[0, : len(frames)].permute(0, 2, 3, 1).cpu()
     if seen.is_floating_point():
         seen = (seen * 255).round().clamp(0, 255)
     first_seen = np.zeros(num_frames, np.int64)
