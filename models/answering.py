@@ -110,6 +110,15 @@ def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:
     return tuple(sorted({modality for entry in inputs for modality in entry.modalities}))
 
 
+NetworkLogits = tuple[Mapping[str, Tensor], Tensor]
+Run = Callable[[Sequence[Callable[[], NetworkLogits]]], list[NetworkLogits]]  # how an ensemble runs its networks: one by one, or at once
+
+
+def one_by_one(calls: Sequence[Callable[[], NetworkLogits]]) -> list[NetworkLogits]:
+    """Results of calls that are made in turn."""
+    return [call() for call in calls]
+
+
 def evaluation_logits(network: nn.Module, system: System, inputs: Inputs, clips: Sequence[Clip]) -> tuple[Mapping[str, Tensor], Tensor]:
     """Logits of all that can answer to clips, and steps (B,), in float32 on the CPU; the network's mode is put back."""
     heads = evaluation_heads(network, inputs, clips)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.answering import Answerer, Unanswered, evaluation_logits, modalities_of
+from models.answering import Answerer, Run, Unanswered, evaluation_logits, modalities_of, one_by_one
 from models.batch import ENSEMBLE
 from models.class_map import ClassMap
 from models.fusion import FusionRule, fuse
@@ -89,6 +90,7 @@ class Classifier(Answerer[Classification]):
     weights: Mapping[str, float] | None = None
     rule: FusionRule = "logits"
     num_candidates: int = CANDIDATES
+    run: Run = one_by_one
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -125,9 +127,11 @@ class Classifier(Answerer[Classification]):
         """Logits (B, C) by name of what can answer; members that nobody asked for don't compute."""
         if self.weights is None:
             (member,) = self.members.values()
-            return _member_logits(member, clips)
-        wanted = list(self.members) if ENSEMBLE in names else list(names)
-        logits = {name: _member_logits(self.members[name], clips)[self.members[name].head] for name in wanted}
+            return evaluation_logits(member.network, member.system, member.inputs, clips)[0]
+        wanted = [self.members[name] for name in (self.members if ENSEMBLE in names else names)]
+        computed = self.run([partial(evaluation_logits, member.network, member.system, member.inputs, clips) for member in wanted])
+        found = zip(self.members if ENSEMBLE in names else names, wanted, computed, strict=True)
+        logits = {name: logits[member.head] for name, member, (logits, _) in found}
         return {ENSEMBLE: fuse(logits, self.weights, self.rule), **logits} if ENSEMBLE in names else logits
 
     def _classification(self, clip: Clip, logits: Mapping[str, Tensor]) -> Classification:
@@ -141,7 +145,3 @@ class Classifier(Answerer[Classification]):
         best = torch.sort(logits_C, descending=True, stable=True).indices[: self.num_candidates].tolist()
         candidates = tuple(RecognisedSign(label=self.classes.decode(index), probability=float(probabilities_C[index])) for index in best)
         return SignAnswer(candidates=candidates, logits=logits_C.numpy())
-
-
-def _member_logits(member: Member, clips: Sequence[Clip]) -> Mapping[str, Tensor]:
-    return evaluation_logits(member.network, member.system, member.inputs, clips)[0]

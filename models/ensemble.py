@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
-from models.answering import modalities_of
+from models.answering import Run, modalities_of, one_by_one
 from models.batch import ENSEMBLE
 from models.bundle import RECIPE_FILE, Bundle, CorpusCard, bundle_folder, check_files, file_entries, load_bundle, write_record
 from models.bundle_record import FORMAT, RECORD_FILE, EnsembleRecord, MemberEntry, parsed, plain, read_record
@@ -75,18 +76,23 @@ class Ensemble:
     def classes(self) -> Vocabulary | ClassMap:
         return next(iter(self.members.values())).classes
 
-    def recogniser(self, device: str = "cpu", decoding: AnswerOptions | None = None) -> Classifier | JointRecogniser:
-        """The networks ready to answer, each and together; one that several members share is loaded once."""
-        networks = {bundle.folder: bundle.network(device) for bundle in {bundle.folder: bundle for bundle in self.members.values()}.values()}
+    def recogniser(
+        self, device: str = "cpu", decoding: AnswerOptions | None = None, *, networks: Mapping[Path, nn.Module] | None = None, run: Run = one_by_one
+    ) -> Classifier | JointRecogniser:
+        """The networks ready to answer, each and together; one that several members share is loaded once.
+
+        networks: by the folders of their bundles, in place of those that would be loaded; run: how they are run (`models.answering.Run`).
+        """
+        networks = networks or {bundle.folder: bundle.network(device) for bundle in {bundle.folder: bundle for bundle in self.members.values()}.values()}
         members = {
             name: Member(system=SYSTEMS[bundle.system], network=networks[bundle.folder], inputs=bundle.inputs, head=bundle.decoding.head)
             for name, bundle in self.members.items()
         }
         decoding, classes = decoding or self.decoding, self.classes
         if isinstance(classes, ClassMap):
-            return Classifier(members=members, classes=classes, decoding=decoding, weights=self.weights, rule=self.fuse)
+            return Classifier(members=members, classes=classes, decoding=decoding, weights=self.weights, rule=self.fuse, run=run)
         assert isinstance(decoding, DecodingOptions)
-        return JointRecogniser(members=members, vocabulary=classes, decoding=decoding, weights=self.weights, rule=self.fuse)
+        return JointRecogniser(members=members, vocabulary=classes, decoding=decoding, weights=self.weights, rule=self.fuse, run=run)
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the first member."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import Tensor
 
-from models.answering import evaluation_logits, modalities_of
+from models.answering import Run, evaluation_logits, modalities_of, one_by_one
 from models.batch import ENSEMBLE
 from models.classification import Member
 from models.fusion import FusionRule, fuse, resample
@@ -27,6 +27,7 @@ class JointRecogniser(SentenceAnswerer):
     members: Mapping[str, Member]
     weights: Mapping[str, float]
     rule: FusionRule = "logits"
+    run: Run = one_by_one
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -44,12 +45,12 @@ class JointRecogniser(SentenceAnswerer):
 
     def _logits(self, clips: Sequence[Clip], names: Sequence[str]) -> Mapping[str, HeadLogits]:
         wanted = list(self.members) if ENSEMBLE in names else list(names)
-        computed: dict[int, tuple[Mapping[str, Tensor], Tensor]] = {}
+        distinct = {id(member.network): member for member in (self.members[name] for name in wanted)}
+        calls = [partial(evaluation_logits, member.network, member.system, member.inputs, clips) for member in distinct.values()]
+        computed = dict(zip(distinct, self.run(calls), strict=True))
         found: dict[str, HeadLogits] = {}
         for name in wanted:
             member = self.members[name]
-            if id(member.network) not in computed:
-                computed[id(member.network)] = evaluation_logits(member.network, member.system, member.inputs, clips)
             logits, lengths_B = computed[id(member.network)]
             found[name] = HeadLogits(logits=logits[member.head], lengths=lengths_B, inputs=member.inputs)
         return {ENSEMBLE: self._fused(found), **found} if ENSEMBLE in names else found

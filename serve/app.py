@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,6 +20,8 @@ from ray.serve import Application
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from cluster.registry import local_folder
+from models.bundle_record import EnsembleRecord, read_record
 from serve.api import build_api
 from serve.problems import ProblemError
 from serve.settings import ServeSettings
@@ -34,14 +37,25 @@ SPARE = 16  # places for questions about health and models beside the recognitio
 class ServedModel:
     """The deployment of the model."""
 
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, members: Sequence[DeploymentHandle] = ()) -> None:
         from serve.worker import ModelWorker  # here: the front needs no torch
 
-        self._worker = ModelWorker(settings)
+        self._timeout_s = settings.member_timeout_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._worker = ModelWorker(settings, [partial(self._forward, member) for member in members])
         if "@" in settings.bundle:
             threading.Thread(target=self._follow, args=(settings.follow_s,), daemon=True).start()
         self._batched.set_max_batch_size(settings.max_batch_size)
         self._batched.set_batch_wait_timeout_s(settings.batch_wait_s)
+
+    def _forward(self, member: DeploymentHandle, *arguments: Any) -> Any:
+        """A member's heads, asked for from a thread of the worker: handles belong to the event loop."""
+
+        async def ask() -> Any:
+            return await member.forward.remote(*arguments)
+
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(ask(), self._timeout_s), self._loop).result()
 
     def _follow(self, pause_s: float) -> None:
         while True:
@@ -54,6 +68,7 @@ class ServedModel:
 
     @serve.batch  # type: ignore[untyped-decorator]
     async def _batched(self, tasks: list[Task]) -> list[Reply]:
+        self._loop = asyncio.get_running_loop()
         return await asyncio.to_thread(self._worker.answer, tasks)
 
     async def recognise(self, task: Task) -> Reply:
@@ -68,6 +83,18 @@ class ServedModel:
 
     async def sample(self, number: int) -> bytes | None:
         return await asyncio.to_thread(self._worker.sample, number)
+
+
+class ServedMember:
+    """The deployment of a member's network."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        from serve.members import MemberHost
+
+        self._host = MemberHost(settings)
+
+    async def forward(self, uri: str, key: str, batch: Any) -> Any:
+        return await asyncio.to_thread(self._host.forward, uri, key, batch)
 
 
 class Preparation:
@@ -135,6 +162,12 @@ class Front:
         return build_api(self._backend, self._settings)
 
 
+def num_networks(args: ServeSettings) -> int:
+    """Networks of the ensemble that is served, 0 of the bundle of one."""
+    record = read_record(local_folder(args.bundle, tracking_uri=args.tracking_uri, store=args.store))
+    return len({entry.folder for entry in record.members.values()}) if isinstance(record, EnsembleRecord) else 0
+
+
 def build(args: ServeSettings) -> Application:
     """The application, for `serve run`, `serve deploy` and `serve/run.py`."""
     resources = {"num_cpus": args.cpus_per_replica, "num_gpus": args.gpus_per_replica}
@@ -148,6 +181,10 @@ def build(args: ServeSettings) -> Application:
         health_check_period_s=5,
         **DRAIN,
     )
+    members = [
+        serve.deployment(ServedMember, name=f"Member-{number}", max_ongoing_requests=args.capacity, ray_actor_options=resources, **DRAIN).bind(args)
+        for number in range(num_networks(args) if args.split_members else 0)
+    ]
     front = serve.deployment(
         serve.ingress()(Front),
         name="Front",
@@ -156,5 +193,5 @@ def build(args: ServeSettings) -> Application:
         **DRAIN,
     )
     preparation = serve.deployment(Preparation, name="Preparation", max_ongoing_requests=args.capacity + SPARE, ray_actor_options={"num_cpus": 0.5}, **DRAIN)
-    application: Application = front.bind(args, model.bind(args), preparation.bind(args) if args.video else None)
+    application: Application = front.bind(args, model.bind(args, members), preparation.bind(args) if args.video else None)
     return application

@@ -57,7 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def settings_of(given: argparse.Namespace) -> ServeSettings:
     """The settings, with absolute paths: replicas run in other folders."""
     files = {"pose_model": given.pose_model, "pose_detector": given.pose_detector}
-    chosen = {**files, "api_keys_file": given.api_keys, "capacity": given.capacity, "max_batch_size": given.batch_size, "replicas": given.replicas}
+    chosen = {
+        **files,
+        "split_members": given.split_members,
+        "api_keys_file": given.api_keys,
+        "capacity": given.capacity,
+        "max_batch_size": given.batch_size,
+        "replicas": given.replicas,
+    }
     return ServeSettings(
         bundle=given.bundle if given.bundle.startswith(("models:/", "runs:/")) else str(Path(given.bundle).resolve()),
         tracking_uri=given.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
@@ -123,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine only)")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--replicas", type=int, metavar="N", help="copies of the model (default: 1)")
+    parser.add_argument(
+        "--split-members", action="store_true", default=None, help="a deployment for each network of an ensemble, which scale and fail by themselves"
+    )
     parser.add_argument("--capacity", type=int, metavar="N", help="requests in work or waiting; the next one is answered 503 (default: 32)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="clips of similar length that go through the network at once (default: 8)")
     parser.add_argument("--pose-model", type=Path, metavar="FILE", help="ONNX file of a whole-body RTMPose or RTMW: videos are taken, too")

@@ -118,6 +118,7 @@ class Answer(HeadResult):
     cleaned: str | None = Field(None, description="the sentence by the clean-up rules of the corpus, as it would be scored, on request")
     windows: int | None = Field(None, description="of a job: in how many windows the clip was recognised")
     members: list[str] | None = Field(None, description="members that voted, where the request chose them")
+    members_failed: list[str] | None = Field(None, description="members that didn't answer and without which this was answered")
     keypoints: Points | None = Field(None, description="on request")
 
 

@@ -1,6 +1,7 @@
 """What a service is started with: `serve/run.py` has options for it, `args` of `serve/config.yaml` holds it."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +21,10 @@ class ServeSettings(BaseModel):
     replicas: int = Field(1, ge=1, description="copies of the model, each with its own weights")
     cpus_per_replica: float = Field(1.0, ge=0)
     gpus_per_replica: float = Field(0.0, ge=0)
+    split_members: bool = Field(False, description="a deployment for each network of an ensemble, which scale and fail by themselves")
+    member_failure: Literal["answer", "refuse"] = Field("answer", description="of split members, when one fails: answer without it, and say so; or answer 503")
+    member_timeout_s: float = Field(20.0, gt=0, description="a member that takes longer has failed")
+    member_rest_s: float = Field(10.0, ge=0, description="how long a member that failed isn't asked")
     max_batch_size: int = Field(8, ge=1, description="clips of similar length that go through the network at once")
     batch_wait_s: float = Field(0.0, ge=0, description="how long a batch waits for more clips; 0: it takes those that came while the one before ran")
     capacity: int = Field(32, ge=1, description="requests in work or waiting; the next one is answered 503")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -23,18 +25,21 @@ from models.metrics.cleanup import clean
 from models.recognition import Recognition, SentenceAnswerer
 from models.vocabulary import Vocabulary
 from serve.cards import model_card
+from serve.members import Forward, MemberFailedError, Resting, remote_networks
 from serve.samples import sample_card, sample_file
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task
 
+logger = logging.getLogger("ray.serve")
 LONGEST_TO_SHORTEST = 1.25  # clips of a batch: more would spend the time on padding
 
 
 class ModelWorker:
     """The bundle of the settings with its networks loaded; another one takes its place when the registry's alias moves. It needs no Ray."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: ServeSettings, hosts: Sequence[Forward] = ()) -> None:
+        """hosts: of the members' networks, where they run elsewhere."""
+        self._settings, self._hosts = settings, hosts
         self._version = self._named_version()
         self._model = self._loaded(self._version)
 
@@ -80,18 +85,25 @@ class ModelWorker:
         settings = self._settings
         uri = settings.bundle if version is None else f"{settings.bundle.partition('@')[0]}/{version}"
         bundle = load(local_folder(uri, tracking_uri=settings.tracking_uri, store=settings.store))
-        return LoadedModel(bundle, {**model_card(bundle, settings), "version": version}, settings.device)
+        card = {**model_card(bundle, settings), "version": version}
+        if self._hosts and isinstance(bundle, Ensemble):
+            return LoadedModel(bundle, card, spread_recogniser(bundle, uri, self._hosts), settings)
+        model = LoadedModel(bundle, card, bundle.recogniser(settings.device or ("cuda" if torch.cuda.is_available() else "cpu")), settings)
+        model.warm_up()
+        return model
 
 
 class LoadedModel:
     """A bundle whose networks answer."""
 
-    def __init__(self, bundle: Bundle | Ensemble, card: Mapping[str, Any], device: str | None) -> None:
+    def __init__(self, bundle: Bundle | Ensemble, card: Mapping[str, Any], recogniser: SentenceAnswerer | Classifier, settings: ServeSettings) -> None:
         self.card = card
-        self._bundle = bundle
-        self._recogniser = bundle.recogniser(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        # The first answer compiles kernels: seconds that nobody should wait for.
-        list(with_choice(self._recogniser, Choice(n_best=2)).attempt([_still_clip(bundle)]))
+        self._bundle, self._recogniser = bundle, recogniser
+        self._resting, self._refuse = Resting(settings.member_rest_s), settings.member_failure == "refuse"
+
+    def warm_up(self) -> None:
+        """The first answer compiles kernels: seconds that nobody should wait for."""
+        list(with_choice(self._recogniser, Choice(n_best=2)).attempt([_still_clip(self._bundle)]))
 
     def answer(self, tasks: Sequence[Task]) -> list[Reply]:
         """Replies in the order of the tasks; those with the same choice and of similar length go through the network together."""
@@ -129,6 +141,26 @@ class LoadedModel:
         return None
 
     def _group(self, clips: Sequence[Clip], choice: Choice) -> list[Reply]:
+        """Replies to clips of similar length, without the members that fail where the settings allow it."""
+        asked, silent = choice.members or tuple(self.card["members"]), self._resting.now()
+        while True:
+            failed = [name for name in asked if self._key(name) in silent]
+            left = tuple(name for name in asked if name not in failed)
+            if failed and (self._refuse or not left or choice.head in failed):
+                problem = self._problem("member-failed", f"{', '.join(failed)}: no answer; try again")
+                return [problem] * len(clips)
+            try:
+                return self._answers(clips, replace(choice, members=left) if failed else choice, failed)
+            except MemberFailedError as failure:
+                logger.warning("%s", failure)
+                self._resting.failed(failure.key)
+                silent.add(failure.key)
+
+    def _key(self, member: str) -> str:
+        assert isinstance(self._bundle, Ensemble)
+        return self._bundle.members[member].folder.name
+
+    def _answers(self, clips: Sequence[Clip], choice: Choice, failed: Sequence[str]) -> list[Reply]:
         recogniser = with_choice(self._recogniser, choice)
         start = time.perf_counter()
         heads = None if choice.heads else [recogniser.options.head]
@@ -139,7 +171,7 @@ class LoadedModel:
             if isinstance(outcome, Unanswered):
                 replies.append(self._problem("unusable-keypoints", outcome.reason))
             else:
-                record = {**outcome_record(outcome), **self._asked(outcome, choice)}
+                record = {**outcome_record(outcome), **self._asked(outcome, choice), **({"members_failed": list(failed)} if failed else {})}
                 replies.append(Reply(record=record, model=self.card, network_ms=network_ms, batch_size=len(clips)))
         return replies
 
@@ -159,6 +191,13 @@ class LoadedModel:
 
     def _problem(self, code: str, detail: str) -> Reply:
         return Reply(code=code, detail=detail, model=self.card)
+
+
+def spread_recogniser(ensemble: Ensemble, uri: str, hosts: Sequence[Forward]) -> Classifier | JointRecogniser:
+    """An ensemble whose networks run on the hosts, all at once."""
+    networks = remote_networks(ensemble, uri, hosts)
+    threads = ThreadPoolExecutor(max_workers=len(networks), thread_name_prefix="members")
+    return ensemble.recogniser(networks=networks, run=lambda calls: list(threads.map(lambda call: call(), calls)))
 
 
 def _still_clip(bundle: Bundle | Ensemble) -> Clip:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +18,12 @@ import pytest
 
 from cluster.ray_cluster import connect, free_port
 from models.bundle import Bundle
+from models.ensemble import save_ensemble
 from serve import client as client_command
 from serve.client import Client, ServiceError
 from serve.settings import ServeSettings
+from serve.tasks import Choice, Task
+from serve.worker import ModelWorker
 from tests.integration.head_node import HeadNode
 from tests.unit.models.media.videos import write_video
 from tests.unit.models.tiny_onnx import dots, write_pose_model
@@ -160,6 +165,32 @@ def test_a_job_is_watched_and_a_caller_who_leaves_is_forgotten(service: str) -> 
     while "signray_in_work 0.0" not in httpx.get(f"{service}/metrics", timeout=30).text:
         assert time.monotonic() < deadline
     assert httpx.post(f"{service}/v1/recognize", content=npz(tiny_clip()), headers=headers, timeout=60).status_code == 200
+
+
+def test_members_in_deployments_of_their_own_answer_as_together(service: str, tmp_path: Path) -> None:
+    """A second application on the same Serve, with three more replicas: some ten seconds. One of its members dies on the way."""
+    from ray import serve
+    from ray.serve.context import _get_global_client
+
+    from serve.app import build
+    from serve.run import QUIET
+
+    members = {name: save_tiny_bundle(tmp_path / name, tiny_network(seed, scale=30)) for seed, name in enumerate(("first", "second"))}
+    ensemble = save_ensemble(tmp_path / "both", members, {"first": 1.0, "second": 2.0}, metrics={}, provenance={})
+    settings = ServeSettings(bundle=str(ensemble.folder), device="cpu", split_members=True, cpus_per_replica=0.4)
+    serve.run(build(settings), name="members", route_prefix="/members", logging_config=QUIET)
+    try:
+        clip = tiny_clip(num_frames=40)
+        (expected,) = ModelWorker(ServeSettings(bundle=str(ensemble.folder), device="cpu")).answer([Task(clip=clip, choice=Choice(heads=True))])
+        with Client(f"{service}/members") as client:
+            answer = client.recognize(npz(clip), name="clip", heads=True)
+            assert {key: value for key, value in answer.items() if key not in ("model", "timings")} == expected.record
+            deployments = _get_global_client().get_serve_details()["applications"]["members"]["deployments"]
+            os.kill(deployments["Member-1"]["replicas"][0]["pid"], signal.SIGKILL)
+            after = client.recognize(npz(clip), name="clip")
+        assert after.get("members_failed", ["second"]) == ["second"]  # or asked of its successor
+    finally:
+        serve.delete("members")
 
 
 def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:
