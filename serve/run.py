@@ -26,10 +26,11 @@ from types import FrameType
 from cluster.entry import run_entry_point
 from cluster.ray_cluster import connect
 from cluster.registry import local_folder
-from models.ensemble import load
+from models.ensemble import Ensemble, load
 from models.errors import SignrayError
 from models.pose import pose_estimator
 from serve.cards import modalities_of
+from serve.members import network_keys
 from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = settings.model_copy(update={"video": settings.pose_model is not None or "frames" in modalities_of(bundle)})
     _require_free(given.host, given.port)
     os.environ.setdefault(*FAST)
-    with connect(num_cpus=settings.replicas + 1 + settings.video, driver_logs=False) as cluster:
+    num_members = len(network_keys(bundle)) if settings.split_members and isinstance(bundle, Ensemble) else 0
+    with connect(num_cpus=settings.replicas + 1 + settings.video + num_members, driver_logs=False) as cluster:
         serve_until_stopped(settings, host=given.host, port=given.port, private=cluster.private)
     return 0
 
