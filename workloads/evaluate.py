@@ -158,6 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     started = time.monotonic()
     shards = ShardSet.open(given.shards)
     folder = given.out or _folder(given)
+    if folder.exists() and not folder.is_dir():
+        parser.error(f"--out {folder} is a file, and a folder is expected")
     bundle = released_bundle(given, shards, folder / "bundle") if given.published else open_bundle(given.bundle, tracking_uri=given.tracking_uri)
     chosen = chosen_decoding(bundle, decoding_choice(given))
     evaluation = evaluate(

@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--convention, --alignments and --export are of glosses, not of --task translation (--preset is)")
     if given.task == "recognition" and given.preset:
         parser.error("--preset is of --task translation (--convention is of glosses)")
+    if given.export and given.export.exists() and not given.export.is_dir():
+        parser.error(f"--export {given.export} is a file, and a folder is expected")
     corpus = corpus_named(given.corpus)
     references = _read(given, given.ref, "ref")
     paired = [pair_sentences(_read(given, path, side), references) for path, side in ((given.hyp, "hyp"), (given.compare, "compare")) if path]

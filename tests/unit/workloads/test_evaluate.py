@@ -228,6 +228,8 @@ def test_mistakes_are_named(bundle: Bundle, shards: ShardSet, tmp_path: Path) ->
         run("--split", "exam")
     with pytest.raises(BundleError, match=r"--head nose: no head of .*; there are ensemble, left"):
         run("--head", "nose")
+    with pytest.raises(SystemExit):
+        run("--out", str(bundle.folder / "bundle.json"))
     with pytest.raises(BundleError, match="nowhere: no such bundle"):
         run("--bundle", str(tmp_path / "nowhere"))
     with pytest.raises(CorpusError, match="split 'dev': none of 1 clips can be scored; the first, dev/0: no gloss annotation"):

@@ -190,7 +190,9 @@ def test_what_cannot_be_scored_is_one_line(arguments: list[str], message: str, f
         main(["--hyp", "hyp.tsv", "--ref", "ref.tsv", *arguments])
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "zh"], ["--text", "--convention", "none"], ["--resamples", "-1"], ["--seed", "-1"], ["--task", "both"]])
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "zh"], ["--text", "--convention", "none"], ["--resamples", "-1"], ["--seed", "-1"], ["--task", "both"], ["--export", "ref.tsv"]]
+)
 def test_options_that_do_not_fit_are_refused(arguments: list[str], folder: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--hyp", "hyp.tsv", "--ref", "ref.tsv", "--corpus", "none", *arguments])
