@@ -21,6 +21,8 @@ from models.recognition import NOT_FINITE
 from models.saliency import Activation, check_layer, evaluated, grad_cam, layer_shapes, watched
 from models.saliency_views import LayerView, joint_points, steps_of_frames, view_of
 from models.systems import SYSTEMS
+from models.translation.network import SignToText
+from models.translation.translator import GlossToText
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +77,13 @@ class _Target:
     name: str
     index: int
     steps: tuple[int, int]
+
+
+def recogniser_of(network: nn.Module) -> nn.Module:
+    """The network that recognises: of one that translates the part whose glosses it translates. Raises LayerError for one that reads glosses only."""
+    if isinstance(network, GlossToText):
+        raise LayerError("gloss-to-text reads glosses, not clips: give the bundle of a recogniser, or of a network that translates clips")
+    return network.recogniser if isinstance(network, SignToText) else network
 
 
 def drawable_layers(bundle: Bundle, network: nn.Module, clip: Clip) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@
     python workloads/explain.py --bundle runs/demo/bundle clip.npz --list-layers
 
 Grad-CAM over the pictures at any named layer; for keypoint networks the gradients of the points, or Grad-CAM at a layer over its joints, drawn
-on the skeleton. Of an ensemble one member is explained.
+on the skeleton. Of an ensemble one member is explained, of a translation the glosses that it rests on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 from models.bundle import Bundle
 from models.ensemble import Ensemble
 from models.errors import BundleError
-from models.explanation import Explanation, drawable_layers, explain
+from models.explanation import Explanation, drawable_layers, explain, recogniser_of
 from models.inputs.clip import Clip
 from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, open_bundle
 from workloads.corpora.recording import Recording
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.head is not None and given.head not in bundle.answering:
         raise BundleError(f"--head {given.head}: no head of {bundle.system}; there are {', '.join(bundle.answering)}")
     clip = _clip(given, bundle)
-    network = bundle.network("cuda" if torch.cuda.is_available() else "cpu")
+    network = recogniser_of(bundle.network("cuda" if torch.cuda.is_available() else "cpu"))
     if given.list_layers:
         for name, shape in drawable_layers(bundle, network, clip).items():
             print(f"{name}  {' × '.join(map(str, shape))}")

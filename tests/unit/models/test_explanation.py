@@ -12,8 +12,12 @@ import torch
 from models.bundle import Bundle
 from models.dsta_slr.streams import Stream
 from models.errors import LayerError, RecordingError, VocabularyError
-from models.explanation import drawable_layers, explain
+from models.explanation import drawable_layers, explain, recogniser_of
 from models.recognition import Recogniser
+from models.translation.config import SignToTextOptions
+from models.translation.network import SignToText
+from models.translation.translator import GlossToText
+from tests.unit.models.translation.tiny import TINY_TRANSLATOR
 from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY, save_tiny_bundle, tiny_clip, tiny_network
 from tests.unit.tiny_signs import SIGNS, save_tiny_sign_bundle, tiny_sign_clip
 
@@ -143,3 +147,12 @@ def test_an_empty_answer_asks_for_a_gloss(tmp_path: Path) -> None:
     bundle = save_tiny_bundle(tmp_path / "bundle", network)
     with pytest.raises(RecordingError, match="clip: nothing was recognised, so there is nothing to explain: name a gloss"):
         explain(bundle, bundle.network(), tiny_clip())
+
+
+def test_of_a_translation_the_recogniser_is_explained(sentences: Bundle) -> None:
+    recogniser = sentences.network()
+    options = SignToTextOptions(head="fuse", translator=TINY_TRANSLATOR)
+    translator = SignToText(recogniser, options, feature_width=8, num_classes=len(VOCABULARY))
+    assert recogniser_of(translator) is recogniser_of(recogniser) is recogniser
+    with pytest.raises(LayerError, match=r"^gloss-to-text reads glosses, not clips: give the bundle of a recogniser"):
+        recogniser_of(GlossToText(TINY_TRANSLATOR))
