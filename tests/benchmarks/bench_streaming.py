@@ -76,7 +76,8 @@ def _write(path: Path, pictures: list[bytes], count: int) -> None:
 
 def _spilled_bytes() -> int:
     """What the cluster wrote to disk for want of memory, by its own account."""
+    import ray
     from ray._private.internal_api import memory_summary
 
-    found = re.search(r"Spilled (\d+) MiB", memory_summary(stats_only=True))
+    found = re.search(r"Spilled (\d+) MiB", memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True))
     return int(found[1]) << 20 if found else 0
