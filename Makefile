@@ -9,7 +9,7 @@ BUNDLE ?= runs/demo/bundle
 PORT ?= 8000
 JOBS ?= 2
 UI_PORT ?= 5000
-.PHONY: help demo demo-isolated demo-slt ui serve test check bench clean format
+.PHONY: help demo demo-isolated demo-slt demo-tune ui serve test check bench clean format
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -34,6 +34,9 @@ demo-slt: $(VENV)/ready  ## translation on generated signing: language model, re
 serve: $(VENV)/ready  ## HTTP service of BUNDLE (default: the demo's) at PORT (8000), until ^C
 	@$(BIN)/python serve/run.py --bundle $(BUNDLE) --port $(PORT)
 
+demo-tune: $(VENV)/ready  ## a sweep of loss weights, then ensembles of networks, of heads, of streams, on generated signing
+	@$(BIN)/python tune/demo.py
+
 ui: $(VENV)/ready  ## MLflow in a browser: runs, plots, comparisons, the model registry; at UI_PORT (5000), until ^C
 	@$(BIN)/python -m cluster.ui --port $(UI_PORT)
 
@@ -54,5 +57,5 @@ format: $(VENV)/ready  ## format and mend what can be mended
 	@$(BIN)/ruff check --fix .
 
 clean:  ## remove the environment, caches and the demo
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info .import_linter_cache runs/demo runs/demo-toy data/demo data/demo-toy
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info .import_linter_cache runs/demo runs/demo-toy runs/demo_tune* data/demo data/demo-toy data/demo_tune*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ with a checkpoint and a bundle.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from ray import tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining
 from ray.tune.search import Searcher
 
+from cluster.environment import quiet_logging
 from tune.proposals import Ledger, Repeats
 from tune.sweep_file import Sweep
 from tune.trial_run import STOP, PopulationRun, SweepPlace, Told, TrialRun
@@ -223,6 +225,8 @@ def run_trials(
     place: SweepPlace, ledger: Ledger | Repeats, scheduler: Any, placed: Placing, *, show: Show, make_run: MakeRun = TrialRun, metric: bool = True
 ) -> None:
     """Train the ledger's trials until they have ended or the sweep's stop file appears; what became of them is in their folders."""
+    quiet_logging()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `Telling`
     sweep, population = place.sweep, isinstance(scheduler, PopulationBasedTraining)
     searcher = LedgerSearcher(ledger, place.folder)
     trainable = tune.with_parameters(TrainingTrial, place=place, make_run=make_run)

@@ -32,7 +32,23 @@ from tests.benchmarks.machine import this_machine  # noqa: E402
 from tests.benchmarks.report import number, page  # noqa: E402
 from tests.benchmarks.stack import Bench  # noqa: E402
 
-BENCHES = ("stack", "data", "memory", "mska", "frames_networks", "dsta", "vac", "decoding", "translation", "metrics", "fusion", "video", "streaming", "serve")
+BENCHES = (
+    "stack",
+    "data",
+    "memory",
+    "mska",
+    "frames_networks",
+    "dsta",
+    "vac",
+    "decoding",
+    "translation",
+    "metrics",
+    "fusion",
+    "video",
+    "streaming",
+    "serve",
+    "sweep",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "make test": "is this run",
     "make bench": "tests/unit/benchmarks",
     "source .venv/bin/activate": "the tests run in it",
+    "make demo-tune": "tests/integration/tune runs it with toy sizes",
     "make ui": "a server that doesn't end; tests/browser starts one",
     "make serve": "a service that doesn't end; tests/integration/serve starts one",
     "curl -s http://127.0.0.1:8000": "tests/integration/serve",
