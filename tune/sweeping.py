@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,6 @@ import yaml
 
 from cluster.ray_cluster import connect, num_cores
 from cluster.signals import StopRequest
-from cluster.spool import exclusive
 from cluster.tracking import MlflowTracker
 from models.errors import RecipeError, TrainingError
 from tune.proposals import Ledger, Repeats
@@ -25,7 +25,7 @@ from tune.trials import Record, Trial, read_record, read_trials
 from workloads.recipe import Recipe, read_values
 from workloads.shards import ShardSet
 from workloads.training.folders import old_run
-from workloads.training.run import new_run
+from workloads.training.run import alone, new_run
 from workloads.training.tracked import flat, log_shards
 
 SWEEP_FILE = "sweep.yaml"
@@ -82,7 +82,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, folder: Path, *, show: Show = print)
 
     Raises TrainingError where every trial failed or another process runs the sweep, RecipeError where pbt has no room for its trials.
     """
-    with _alone(folder), _tracked(sweep, recipe, folder) as tracker:
+    with alone(folder), _tracked(sweep, recipe, folder) as tracker:
         tracker.flush(force=True)
         place = SweepPlace(sweep=sweep, recipe=recipe, folder=folder, parent=tracker.run_id)
         exit_code = _train_all(place, show)
@@ -123,10 +123,11 @@ def _train_all(place: SweepPlace, show: Show) -> int:
     if before.finished and len(before.records) >= sweep.budget.trials:
         return 0
     each = max(1.0, options.num_workers) * options.cpus_per_worker
-    alone = max(1, int(min(sweep.budget.at_once or num_cores() // each, sweep.budget.trials)))
+    room = max(1, int(min(sweep.budget.at_once or num_cores() // each, sweep.budget.trials)))
+    for_data = 1 if options.num_workers else 0  # Ray Data's CPU beside the workers of each trial
     # A stopped trial whose process was killed holds its workers until Tune's cleaner has asked the dashboard.
     with (
-        connect(num_cpus=int(alone * (each + 1)) + 1, dashboard=True, threads=options.threads, driver_logs=False) as cluster,
+        connect(num_cpus=math.ceil(room * (each + for_data)) + for_data, dashboard=True, threads=options.threads, driver_logs=False) as cluster,
         StopRequest(place.folder / STOP) as stop,
         ThreadPoolExecutor(max_workers=1, thread_name_prefix="tune") as pool,  # in the main thread Tune's handlers would take the place of ours
     ):
@@ -156,16 +157,6 @@ def _longest(sweep: Sweep, recipe: Recipe) -> int:
     """Epochs of the longest trial."""
     span = sweep.space.get("train.epochs")
     return max(span.ends) if span else recipe.train.epochs
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Raises TrainingError while another process runs the sweep."""
-    try:
-        with exclusive(folder / "lock", wait=False):
-            yield
-    except BlockingIOError:
-        raise TrainingError(f"{folder} is being run by another process: wait for its end, or stop it") from None
 
 
 @contextmanager

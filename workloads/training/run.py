@@ -70,7 +70,7 @@ def train(recipe: Recipe, folder: Path) -> Result:
 
     Raises TrainingError for a fault of the run, ShardError for one of the shards, ConnectionError where RAY_ADDRESS doesn't answer.
     """
-    with _alone(folder):
+    with alone(folder):
         clear_fault(folder)
         generate_shards(recipe)
         shards = ShardSet.open(Path(recipe.data.shards))
@@ -82,8 +82,8 @@ def train(recipe: Recipe, folder: Path) -> Result:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Raises TrainingError while another process trains the run."""
+def alone(folder: Path) -> Iterator[None]:
+    """Raises TrainingError while another process trains the run, or the sweep."""
     try:
         with exclusive(folder / "lock", wait=False):
             yield
