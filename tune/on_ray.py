@@ -115,9 +115,11 @@ class Telling(tune.Callback):  # type: ignore[misc]
 
     def __init__(self, searcher: LedgerSearcher, sweep: Sweep, folder: Path, show: Show) -> None:
         self._searcher, self._sweep, self._folder, self._show = searcher, sweep, folder, show
+        self._epochs: dict[str, int] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        if result[EPOCH] and not result.get("done"):
+        if result[EPOCH] > self._epochs.get(trial.trial_id, 0):  # the end repeats the last, a restart all that were validated before
+            self._epochs[trial.trial_id] = result[EPOCH]
             score = self._sweep.loss(result[LOSS])  # the loss of a loss is the score again
             self._show(f"trial {self._searcher.named(trial.trial_id).name}: epoch {result[EPOCH]}, {self._sweep.metric} {score:.2f}")
 
