@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import random
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +30,7 @@ from workloads.recipe import Recipe
 from workloads.training.workers import last_line
 
 LOSS, EPOCH = "loss", "epoch"
-NAMES = "names"  # folder: which of the sweep's trials a trial of Tune is. Its configuration can't say so: pbt copies it to others
+NAMES = "names"  # folder: which of the sweep's trials a trial of Tune is. Its configuration says so only at first: pbt copies it to others
 END_TIMEOUT_S = 600
 
 Show = Callable[[str], None]
@@ -48,9 +50,12 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """One trial, as an actor of Tune's."""
 
     def setup(self, config: dict[str, Any], place: SweepPlace, make_run: MakeRun) -> None:
-        name = (place.folder / NAMES / self.trial_id).read_text(encoding="utf-8")
+        note = place.folder / NAMES / self.trial_id
+        if not note.exists():
+            note.write_text(config["trial"]["name"], encoding="utf-8")
+        name = note.read_text(encoding="utf-8")
         self._last = {EPOCH: 0, LOSS: float("inf")}
-        self._run: Run = make_run(place, Trial(name=name, values=config["values"]))
+        self._run: Run = make_run(place, Trial(name=name, values=config["trial"]["values"]))
 
     def step(self) -> dict[str, Any]:
         told = self._run.next()
@@ -81,16 +86,21 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         self._lowest: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        trial = self.take()
+        if trial is None:
+            return str(Searcher.FINISHED)
+        self._trials[trial_id] = trial
+        return configuration(trial)
+
+    def take(self) -> Trial | None:
+        """The ledger's next trial, which is in the list on disk from now on."""
         found = self._ledger.next()
         if found is None:
-            return str(Searcher.FINISHED)
+            return None
         trial, new = found
         if new:
             append_trial(self._folder, trial)
-        (self._folder / NAMES).mkdir(exist_ok=True)
-        (self._folder / NAMES / trial_id).write_text(trial.name, encoding="utf-8")
-        self._trials[trial_id] = trial
-        return {"values": dict(trial.values)}
+        return trial
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         self._lowest[trial_id] = min(result[LOSS], self._lowest.get(trial_id, float("inf")))
@@ -100,9 +110,6 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
             self.on_trial_result(trial_id, result)
         self._ledger.tell(self._trials[trial_id], None if error else self._lowest.get(trial_id))
 
-    def named(self, trial_id: str) -> Trial:
-        return self._trials[trial_id]
-
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a sweep is resumed from its own list."""
 
@@ -110,31 +117,40 @@ class LedgerSearcher(Searcher):  # type: ignore[misc]
         """Nothing: see `save`."""
 
 
+def configuration(trial: Trial) -> dict[str, Any]:
+    """What Tune hands to a trial."""
+    return {"trial": {"name": trial.name, "values": dict(trial.values)}}
+
+
 class Telling(tune.Callback):  # type: ignore[misc]
     """Shows how trials go, and notes why one failed."""
 
-    def __init__(self, searcher: LedgerSearcher, sweep: Sweep, folder: Path, show: Show) -> None:
-        self._searcher, self._sweep, self._folder, self._show = searcher, sweep, folder, show
+    def __init__(self, sweep: Sweep, folder: Path, show: Show) -> None:
+        self._sweep, self._folder, self._show = sweep, folder, show
         self._epochs: dict[str, int] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if result[EPOCH] > self._epochs.get(trial.trial_id, 0):  # the end repeats the last, a restart all that were validated before
             self._epochs[trial.trial_id] = result[EPOCH]
             score = self._sweep.loss(result[LOSS])  # the loss of a loss is the score again
-            self._show(f"trial {self._searcher.named(trial.trial_id).name}: epoch {result[EPOCH]}, {self._sweep.metric} {score:.2f}")
+            self._show(f"trial {self._name(trial)}: epoch {result[EPOCH]}, {self._sweep.metric} {score:.2f}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._show(f"trial {self._searcher.named(trial.trial_id).name}: ended")
+        self._show(f"trial {self._name(trial)}: ended")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._show(f"trial {self._searcher.named(trial.trial_id).name}: failed, is started again")
+        self._show(f"trial {self._name(trial)}: failed, is started again")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        ours = self._searcher.named(trial.trial_id)
         if (self._folder / STOP).exists():
             return
-        end_trial(ours.folder(self._folder), "failed", reason=reason_of(trial))
-        self._show(f"trial {ours.name}: failed ({reason_of(trial)})")
+        name = self._name(trial)
+        end_trial(Trial(name=name, values={}).folder(self._folder), "failed", reason=reason_of(trial))
+        self._show(f"trial {name}: failed ({reason_of(trial)})")
+
+    def _name(self, trial: Any) -> str:
+        note = self._folder / NAMES / trial.trial_id
+        return note.read_text(encoding="utf-8") if note.exists() else str(trial.config["trial"]["name"])
 
 
 def reason_of(trial: Any) -> str:
@@ -193,8 +209,8 @@ def make_scheduler(sweep: Sweep, records: Sequence[Record], epochs: int) -> Any:
             metric=LOSS,
             mode="min",
             perturbation_interval=options.interval_epochs,
-            hyperparam_mutations={"values": draws},
-            custom_explore_fn=lambda config: {"values": {key: inside(sweep, key, value) for key, value in config["values"].items()}},
+            hyperparam_mutations={"trial": {"values": draws}},
+            custom_explore_fn=partial(explored, sweep),
             quantile_fraction=options.quantile,
             resample_probability=options.resample,
             synch=True,
@@ -217,6 +233,11 @@ class _Ended:
     trial_id: str
 
 
+def explored(sweep: Sweep, config: dict[str, Any]) -> dict[str, Any]:
+    """What pbt has changed, within the spans."""
+    return {"trial": {**config["trial"], "values": {key: inside(sweep, key, value) for key, value in config["trial"]["values"].items()}}}
+
+
 def inside(sweep: Sweep, key: str, value: Any) -> Any:
     """A changed value within its span: pbt multiplies by 0.8 or 1.2, wherever that leads."""
     span = sweep.space[key]
@@ -230,14 +251,17 @@ def run_trials(
     quiet_logging()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `Telling`
     sweep, population = place.sweep, isinstance(scheduler, PopulationBasedTraining)
-    searcher = LedgerSearcher(ledger, place.folder)
+    (place.folder / NAMES).mkdir(exist_ok=True)
+    # Tune's pbt takes no searcher: its trials are listed before they start.
+    listed = list(iter(LedgerSearcher(ledger, place.folder).take, None)) if population else []
     trainable = tune.with_parameters(TrainingTrial, place=place, make_run=make_run)
     tuner = tune.Tuner(
         tune.with_resources(trainable, placed.resources),
+        param_space={"trial": tune.grid_search([configuration(trial)["trial"] for trial in listed])} if population else None,
         tune_config=tune.TuneConfig(
             **({} if isinstance(scheduler, PopulationBasedTraining | AsyncHyperBandScheduler) else {"metric": LOSS, "mode": "min"}),
-            num_samples=ledger.remaining,
-            search_alg=searcher,
+            num_samples=1 if population else ledger.remaining,
+            search_alg=None if population else LedgerSearcher(ledger, place.folder),
             scheduler=scheduler,
             max_concurrent_trials=None if population else placed.at_once,
             time_budget_s=sweep.budget.hours * 3600 if sweep.budget.hours else None,
@@ -250,7 +274,9 @@ def run_trials(
             stop=Stopped(place.folder / STOP),
             failure_config=tune.FailureConfig(max_failures=sweep.retries),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a run has checkpoints of its own
-            callbacks=[Telling(searcher, sweep, place.folder, show)],
+            callbacks=[Telling(sweep, place.folder, show)],
         ),
     )
-    tuner.fit()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consider boosting PBT performance")  # a trial's process isn't worth keeping
+        tuner.fit()

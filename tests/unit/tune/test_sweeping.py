@@ -46,9 +46,10 @@ def proposed(place: SweepPlace, take: int, *, failing: bool = False) -> list[Tri
     searcher = LedgerSearcher(Ledger(place.sweep, collected(place).records), place.folder)
     found = []
     for number in range(take):
-        if isinstance(searcher.suggest(f"tune{number}"), str):
+        suggested = searcher.suggest(f"tune{number}")
+        if isinstance(suggested, str):
             break
-        found.append(searcher.named(f"tune{number}"))
+        found.append(Trial(**suggested["trial"]))
         end_trial(found[-1].folder(place.folder), "failed" if failing else "finished")
         searcher.on_trial_complete(f"tune{number}", None if failing else {"loss": 50.0 - number, "epoch": 4}, error=failing)
     return found
