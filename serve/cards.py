@@ -28,7 +28,7 @@ def model_card(bundle: Bundle | Ensemble, settings: ServeSettings) -> dict[str, 
         "num_classes": len(bundle.classes),
         "takes": taken(modalities, settings),
         "modalities": modalities,
-        "num_keypoints": _common_layouts(inputs),
+        "num_keypoints": common_layouts(bundle),
         "max_frames": min((limit for each in inputs if (limit := getattr(each, "max_frames", None))), default=None),
         "members": list(bundle.members) if isinstance(bundle, Ensemble) else [],
         "metrics": dict(bundle.metrics),
@@ -50,7 +50,7 @@ def taken(modalities: Sequence[str], settings: ServeSettings) -> list[str]:
     return [*(["keypoints"] if "frames" not in modalities else []), *(["video"] if by_video else [])]
 
 
-def _common_layouts(inputs: Sequence[Inputs]) -> list[int]:
+def common_layouts(bundle: Bundle | Ensemble) -> list[int]:
     """Numbers of keypoints that all members take which read any."""
-    layouts = [set(each.layouts) for each in inputs if "keypoints" in each.modalities]
+    layouts = [set(each.layouts) for each in _inputs(bundle) if "keypoints" in each.modalities]
     return sorted(set.intersection(*layouts)) if layouts else []

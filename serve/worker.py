@@ -20,11 +20,12 @@ from models.classification import Classification, Classifier
 from models.decoding.options import DecodingOptions
 from models.ensemble import Ensemble, load
 from models.inputs.clip import Clip
+from models.inputs.frames import Pictures
 from models.joint_recognition import JointRecogniser
 from models.metrics.cleanup import clean
 from models.recognition import Recognition, SentenceAnswerer
 from models.vocabulary import Vocabulary
-from serve.cards import model_card
+from serve.cards import common_layouts, modalities_of, model_card
 from serve.members import Forward, MemberFailedError, Resting, remote_networks
 from serve.samples import sample_card, sample_file
 from serve.settings import ServeSettings
@@ -201,8 +202,9 @@ def spread_recogniser(ensemble: Ensemble, uri: str, hosts: Sequence[Forward]) ->
 
 
 def _still_clip(bundle: Bundle | Ensemble) -> Clip:
-    first = bundle if isinstance(bundle, Bundle) else next(iter(bundle.members.values()))
-    return Clip(name="warm-up", keypoints=np.zeros((16, first.inputs.layouts[0], 3), np.float32), frame_size=(256, 256), fps=25.0)
+    layouts = common_layouts(bundle) or [0]
+    pictures = Pictures(array=np.zeros((16, 256, 256, 3), np.uint8)) if "frames" in modalities_of(bundle) else None
+    return Clip(name="warm-up", keypoints=np.zeros((16, layouts[0], 3), np.float32), frames=pictures, frame_size=(256, 256), fps=25.0)
 
 
 def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> SentenceAnswerer | Classifier:

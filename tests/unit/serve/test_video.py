@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import signal
 from pathlib import Path
@@ -11,18 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, DecodingOptions
 from models.media import parse_video
 from models.pose import pose_estimator
+from models.vac.inputs import FrameInputs
+from models.vocabulary import SPECIALS, Vocabulary
 from serve.cards import taken
 from serve.decoder import VideoDecoder
 from serve.settings import ServeSettings
 from serve.tasks import Prepared, Upload
 from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.models.tiny_onnx import dots, write_pose_model
+from tests.unit.models.vac.tiny import NUM_CLASSES, SIZE, tiny
 from tests.unit.serve.in_process import call, code_of, local_api, npz, recognise
 from tests.unit.serve.test_api import damaged
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
+from workloads.predict import main as predict
 
 NUM_FRAMES = 24
 
@@ -144,3 +149,21 @@ def test_damaged_videos_are_refused_or_recognised(folder: Path, video: bytes) ->
     assert found[-1].clip is not None
     assert {each.code for each in found} <= {"", "unreadable", "too-large"}
     assert sum(each.code == "unreadable" for each in found) > 20
+
+
+def test_a_network_of_pictures_answers_as_predict_answers_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = tiny("corrnet")
+    names = tuple(f"G{number}" for number in range(NUM_CLASSES - len(SPECIALS)))
+    facts = {"options": network.options, "state_dict": network.state_dict(), "inputs": FrameInputs(size=SIZE + 8, crop=SIZE)}
+    seeing = save_tiny_bundle(
+        folder / "seeing", system="corrnet", classes=Vocabulary(entries=(*SPECIALS, *names)), decoding=DecodingOptions(head="sequence"), **facts
+    )
+    file = write_video(folder / "pictures.mp4", np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8))
+    assert predict(["--bundle", str(seeing.folder), "--format", "json", str(file)]) == 0
+    expected = json.loads(capsys.readouterr().out)["clips"][0]
+    app = local_api(seeing.folder, video=True)
+    answer = recognise(app, file.read_bytes(), "video/mp4", name=str(file), keypoints=True).json()
+    assert {key: answer[key] for key in expected} == expected
+    assert "keypoints" not in answer
+    assert answer["model"]["takes"] == ["video"]
+    assert code_of(recognise(app, npz(tiny_clip()))) == (422, "unusable-keypoints")
