@@ -28,6 +28,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The kind of the body is not known"),
     "invalid-parameter": (422, "A parameter is wrong"),
     "unknown-head": (422, "The model has no such head"),
+    "no-translation": (422, "The model doesn't translate"),
     "not-live": (422, "The model can't answer live"),
     "decode-timeout": (422, "The video takes too long to decode"),
     "unreadable": (422, "The clip can't be read"),

@@ -1,4 +1,4 @@
-"""`POST /v1/recognize`: the body becomes a clip, the clip a task of the model, its reply the answer."""
+"""`POST /v1/recognize` and `/v1/translate`: the body becomes a clip, the clip a task of the model, its reply the answer."""
 # No `from __future__ import annotations`: FastAPI must see the types of endpoints that are made inside a function.
 
 import asyncio
@@ -16,7 +16,7 @@ from serve.bodies import BY_NAME, KINDS, Body, Facts, open_body, read_body, read
 from serve.context import Context, in_time
 from serve.forms import FIELD
 from serve.problems import ProblemError, problem_responses
-from serve.schemas import KEYPOINTS_EXAMPLE, SENTENCE_EXAMPLE, SIGN_EXAMPLE, Answer, KeypointDocument
+from serve.schemas import KEYPOINTS_EXAMPLE, SENTENCE_EXAMPLE, SIGN_EXAMPLE, TRANSLATION_EXAMPLE, Answer, KeypointDocument
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task, Upload
 
@@ -46,8 +46,17 @@ class Asked:
 
 
 def add_recognition(app: FastAPI, context: Context) -> None:
-    """The endpoint that answers a clip at once."""
+    """The endpoints that answer a clip at once."""
     asked_of = query_reader(context.settings)
+
+    async def answered(request: Request, asked: Asked) -> dict[str, Any]:
+        start = time.perf_counter()
+        async with context.gate.enter():
+            clip = await received_clip(request, asked.facts, context, context.settings)
+            read = time.perf_counter()
+            reply = await in_time(lambda: context.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
+        extra = {"keypoints": points_record(clip)} if asked.keypoints and clip.keypoints.shape[1] else {}
+        return {**answer_of(reply, start=start, read=read), **extra}
 
     @app.post(
         "/v1/recognize",
@@ -64,13 +73,25 @@ def add_recognition(app: FastAPI, context: Context) -> None:
         """Keypoints as JSON, `.npz` (arrays keypoints, frame_size, fps; no pickles) or `.pose`, or a video where `/v1/models` says so; as the body itself or
         the field `file` of a form.
         """
-        start = time.perf_counter()
-        async with context.gate.enter():
-            clip = await received_clip(request, asked.facts, context, context.settings)
-            read = time.perf_counter()
-            reply = await in_time(lambda: context.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
-        extra = {"keypoints": points_record(clip)} if asked.keypoints and clip.keypoints.shape[1] else {}
-        return JSONResponse({**answer_of(reply, start=start, read=read), **extra})
+        return JSONResponse(await answered(request, asked))
+
+    @app.post(
+        "/v1/translate",
+        tags=["recognition"],
+        summary="Translate the signs of a clip",
+        dependencies=[Depends(context.admit_work)],
+        responses={
+            200: {"model": Answer, "content": {"application/json": {"examples": {"translation": {"value": TRANSLATION_EXAMPLE}}}}},
+            **problem_responses(*READ_ERRORS, "no-translation", *MODEL_ERRORS),
+        },
+        openapi_extra={"requestBody": request_body()},
+    )
+    async def translate(request: Request, asked: Annotated[Asked, Depends(asked_of)]) -> JSONResponse:
+        """As `/v1/recognize`, of a model that translates: `text` and the likeliest `texts` beside the glosses. Others refuse."""
+        card = await in_time(context.backend.describe, context.settings.timeout_s)
+        if not card["translates"]:
+            raise ProblemError("no-translation", "this model tells glosses and no text: /v1/models says what translates; or ask /v1/recognize")
+        return JSONResponse(await answered(request, asked))
 
 
 def query_reader(settings: ServeSettings) -> Callable[..., Asked]:

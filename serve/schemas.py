@@ -78,6 +78,7 @@ class Model(Strict):
     heads: list[str] = Field(description="all that can answer")
     num_classes: int
     takes: list[str] = Field(description="what clips it reads: keypoints, video")
+    translates: bool = Field(description="whether answers hold a text, too")
     modalities: list[str] = Field(description="what its networks read: frames, keypoints")
     num_keypoints: list[int] = Field(description="numbers of points a frame may have; empty where it reads none")
     max_frames: int | None = Field(description="longest clip that the network sees whole; of a longer one it sees the middle")
@@ -93,6 +94,13 @@ class Timings(Strict):
     network_ms: float = Field(description="of recognise_ms: network and search, for the whole batch")
     total_ms: float
     batch_size: int = Field(description="clips that went through the network together")
+
+
+class Translation(Strict):
+    """One of the likeliest texts. score: of the text search."""
+
+    text: str
+    score: float
 
 
 class Points(Strict):
@@ -114,6 +122,8 @@ class Answer(HeadResult):
     model: Model
     timings: Timings
     heads: dict[str, HeadResult] | None = Field(None, description="what each head recognised, on request")
+    text: str | None = Field(None, description="the translation, where the model translates")
+    texts: list[Translation] | None = Field(None, description="the likeliest translations, the best first, where the model translates")
     n_best: list[Hypothesis] | None = Field(None, description="the likeliest sentences by the prefix search, the best first, on request")
     cleaned: str | None = Field(None, description="the sentence by the clean-up rules of the corpus, as it would be scored, on request")
     windows: int | None = Field(None, description="of a job: in how many windows the clip was recognised")
@@ -185,6 +195,7 @@ MODEL_EXAMPLE = {
     "heads": ["ensemble", "fuse", "body", "left", "right"],
     "num_classes": 29,
     "takes": ["keypoints"],
+    "translates": False,
     "modalities": ["keypoints"],
     "num_keypoints": [133],
     "max_frames": 400,
@@ -207,6 +218,12 @@ SENTENCE_EXAMPLE = {
     "fps": 25.0,
     "model": MODEL_EXAMPLE,
     "timings": TIMINGS_EXAMPLE,
+}
+TRANSLATION_EXAMPLE = {
+    **SENTENCE_EXAMPLE,
+    "text": "am morgen regnet es .",
+    "texts": [{"text": "am morgen regnet es .", "score": -0.81}, {"text": "morgen regnet es .", "score": -1.02}],
+    "model": {**MODEL_EXAMPLE, "system": "mska_slt", "translates": True},
 }
 SIGN_EXAMPLE = {
     "name": "sign.npz",

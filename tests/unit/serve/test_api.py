@@ -172,6 +172,7 @@ def test_the_page_comes_from_here_and_loads_from_here_only(api: FastAPI) -> None
     ("request_of", "expected"),
     [
         ({"path": "/nothing"}, (404, "not-found")),
+        ({"path": "/v1/translate"}, (422, "no-translation")),
         ({"path": "/v1/recognize/../../etc/passwd"}, (404, "not-found")),
         ({"method": "GET"}, (405, "method-not-allowed")),
         ({"content": b"x", "headers": {"Content-Type": "video/mp4"}}, (415, "unsupported-media-type")),
@@ -309,7 +310,7 @@ def test_what_answers_is_told_without_its_folder(bundle: Bundle, api: FastAPI) -
 def test_openapi_names_every_error_and_has_examples(api: FastAPI) -> None:
     document = call(api, "GET", "/openapi.json").json()
     paths = ["/metrics", "/v1/health/live", "/v1/health/ready", "/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/events"]
-    paths += ["/v1/models", "/v1/recognize", "/v1/samples", "/v1/samples/{number}"]
+    paths += ["/v1/models", "/v1/recognize", "/v1/samples", "/v1/samples/{number}", "/v1/translate"]
     assert sorted(document["paths"]) == paths
     operation = document["paths"]["/v1/recognize"]["post"]
     assert set(operation["responses"]) == {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503"}
@@ -317,7 +318,8 @@ def test_openapi_names_every_error_and_has_examples(api: FastAPI) -> None:
     for status, response in operation["responses"].items():
         (content,) = response["content"].values()
         assert content.get("examples"), status
-    for example in operation["responses"]["200"]["content"]["application/json"]["examples"].values():
+    operations = [operation, document["paths"]["/v1/translate"]["post"]]
+    for example in [each for one in operations for each in one["responses"]["200"]["content"]["application/json"]["examples"].values()]:
         Answer.model_validate(example["value"])
 
 

@@ -14,10 +14,14 @@ from models.errors import RecipeError, SignrayError, TrainingError
 from models.translation.recogniser import TranslatingRecogniser, cross_attention, evaluation_heads
 from models.translation.small import save_small_mbart
 from models.translation.tokens import TranslationTokens
+from serve.schemas import Answer
+from tests.unit.serve.in_process import call, local_api, npz
+from tests.unit.tiny import tiny_clip
 from tests.unit.workloads.tiny_runs import CORPUS, TINY_MBART, altered_shards
 from workloads.evaluate import evaluate
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
+from workloads.predict import main as predict
 from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.prune_mbart import main as prune_main
 from workloads.recipe import Recipe, load_recipe
@@ -85,6 +89,19 @@ def test_frozen_parts_stay_and_the_rest_learns(folder: Path, g2t: Bundle) -> Non
     start, rows = load_file(folder / "lm" / "gloss_embeddings.safetensors")["weight"], load_file(folder / "lm" / "model.safetensors")
     assert torch.equal(weights["translator.gloss_embedding.weight"], start)
     assert not torch.equal(weights["translator.mbart.model.encoder.layers.0.fc1.weight"], rows["model.encoder.layers.0.fc1.weight"])
+
+
+def test_the_service_translates(joint: Bundle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "clip.npz").write_bytes(npz(tiny_clip(num_frames=40)))
+    assert predict(["--bundle", str(joint.folder), "--format", "json", str(tmp_path / "clip.npz")]) == 0
+    expected = json.loads(capsys.readouterr().out)["clips"][0]
+    body, query = (tmp_path / "clip.npz").read_bytes(), {"name": expected["name"], "n_best": 2}
+    response = call(local_api(joint.folder), "POST", "/v1/translate", content=body, params=query, headers={"Content-Type": "application/x-npz"})
+    answer = Answer.model_validate(response.json())
+    assert {key: response.json()[key] for key in expected} == expected
+    assert answer.texts
+    assert answer.text == answer.texts[0].text
+    assert answer.model.translates
 
 
 def test_a_joint_training_starts_from_the_translator_and_reports_both_losses(joint: Bundle, g2t: Bundle) -> None:
