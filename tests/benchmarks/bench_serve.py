@@ -224,7 +224,7 @@ def _memory(url: str, address: str, *, rounds: int, count: int) -> Figure:
     for _ in range(rounds):
         load(url, [body], clients=8, requests=count)
         ratios.append(process_tree_pss(also=f"RAY_ADDRESS={address}") / before)
-    note = f"{before / 1e6:.0f} MB of driver, Ray and six replicas, after {rounds} × {count} requests more"
+    note = f"{before / 1e6:.0f} MB of driver and all of Ray, after {rounds} × {count} requests more"
     return Figure(name="memory after / before", rounds=tuple(ratios), note=note, at_most=1.05)
 
 
