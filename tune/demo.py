@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIZES = "data.synthetic={seed: 1, glosses: 12, num_train: 160, num_dev: 40, num_test: 60, num_signer_independent: 0, num_signers: 3, max_glosses: 4, fps: 12.5}"
 WIDE = "network={blocks: [[8, 8, 2, 7, 2], [8, 16, 4, 3, 1], [16, 32, 8, 3, 2], [32, 32, 8, 3, 1]], head: {hidden_size: 96, ff_size: 384}}"
 NARROW = "network={blocks: [[8, 8, 2, 7, 2], [8, 12, 3, 3, 1], [12, 24, 6, 3, 2], [24, 24, 6, 3, 1]], head: {hidden_size: 64, ff_size: 256}}"
-SENTENCES = ("train.epochs=6", "train.num_workers=1", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+SENTENCES = ("train.epochs=10", "train.num_workers=1", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
 SIGN_SIZES = (
     "data.synthetic={seed: 5, isolated: 1, glosses: 12, tokens_train: 10, tokens_dev: 4, tokens_test: 5, tokens_signer_independent: 0, "
     "num_signers: 3, fps: 12.5}"
@@ -32,7 +32,7 @@ SIGNS = ("train.epochs=8", "tracking.register_as=null", "samples=0")
 TOY_SIZES = "data.synthetic={glosses: 8, num_train: 12, num_dev: 4, num_test: 4, num_signer_independent: 0, num_signers: 2, max_glosses: 4, fps: 10}"
 TOY_WIDE = "network={blocks: [[4, 4, 2, 3, 2], [4, 8, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 16, ff_size: 16}}"
 TOY_NARROW = "network={blocks: [[4, 4, 2, 3, 2], [4, 6, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 12, ff_size: 12}}"
-TOY_SENTENCES = ("train.epochs=2", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+TOY_SENTENCES = ("train.epochs=3", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
 TOY_SIGN_SIZES = (
     "data.synthetic={isolated: 1, glosses: 4, tokens_train: 4, tokens_dev: 2, tokens_test: 2, tokens_signer_independent: 0, num_signers: 2, fps: 10}"
 )
