@@ -24,7 +24,7 @@ from ray.tune.search import Searcher
 from cluster.environment import quiet_logging
 from tune.proposals import Ledger, Repeats
 from tune.sweep_file import Sweep
-from tune.trial_run import STOP, PopulationRun, SweepPlace, Told, TrialRun
+from tune.trial_run import STOP, PopulationRun, SweepPlace, Told, TrialRun, validations
 from tune.trials import Record, Trial, append_trial, end_trial
 from workloads.recipe import Recipe
 from workloads.training.workers import last_line
@@ -54,8 +54,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         if not note.exists():
             note.write_text(config["trial"]["name"], encoding="utf-8")
         name = note.read_text(encoding="utf-8")
-        self._last = {EPOCH: 0, LOSS: float("inf")}
-        self._run: Run = make_run(place, Trial(name=name, values=config["trial"]["values"]))
+        trial = Trial(name=name, values=config["trial"]["values"])
+        self._last: dict[str, float] = {EPOCH: 0, LOSS: 1e9}
+        for told in validations(place, trial.folder(place.folder)):  # by an actor that was paused or lost
+            self._last = {EPOCH: told.epoch, LOSS: told.loss}
+        self._run: Run = make_run(place, trial)
 
     def step(self) -> dict[str, Any]:
         told = self._run.next()

@@ -107,9 +107,11 @@ def read_record(sweep: Sweep, folder: Path, trial: Trial) -> Record:
     validations = {event["epoch"] + 1: event for event in read_events(run / EVENTS) if event["kind"] == "validation"}
     losses = {epoch: loss_of(sweep, event) for epoch, event in sorted(validations.items())}
     ending = json.loads((run / ENDING).read_text(encoding="utf-8")) if (run / ENDING).exists() else {"status": "unfinished"}
+    changed = list(_lines(run / VALUES))
+    if changed and losses:  # what was validated before a change may have been another's weights, or given up
+        losses = {max(losses): losses[max(losses)]}
     best = min(losses, key=lambda epoch: losses[epoch], default=None)
     scores = validations[best]["scores"] if best is not None else {}
-    changed = list(_lines(run / VALUES))
     trial = replace(trial, values=changed[-1]["values"]) if changed else trial
     return Record(trial=trial, losses=losses, scores=scores, **ending)
 

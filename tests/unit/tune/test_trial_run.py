@@ -113,6 +113,7 @@ def test_a_member_of_a_population_goes_on_from_anothers_weights(shards: Path, tm
     records = collected(place).records
     assert [record.status for record in records] == ["unfinished", "finished"]
     assert records[1].trial.values == {"optim.lr": 1.2e-3}
+    assert list(records[1].losses) == [3], "the weights that were validated before are gone"
     assert load_bundle(place.folder / "trials" / "001" / "bundle").metrics["epoch"] in (1, 2, 3)
 
 
