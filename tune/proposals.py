@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -25,14 +26,14 @@ class Proposer(Protocol):
 
 
 class RandomProposer:
-    """Draws that depend on the seed and the trial's number alone."""
+    """Draws that depend on the seed, the trial's number and the key alone, not on what else the space holds."""
 
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
 
     def propose(self, number: int) -> dict[str, Any]:
-        generator = np.random.default_rng([self._sweep.searcher.seed, number])
-        return {key: span.draw(generator) for key, span in self._sweep.space.items()}
+        seed = self._sweep.searcher.seed
+        return {key: span.draw(np.random.default_rng([seed, number, zlib.crc32(key.encode())])) for key, span in self._sweep.space.items()}
 
     def again(self, trial: Trial) -> None: ...
     def tell(self, trial: Trial, loss: float | None) -> None: ...
