@@ -101,8 +101,17 @@ class Answerer(ABC, Generic[A]):
         good.sort(key=lambda entry: entry[1].num_frames)
         for start in range(0, len(good), batch_size):
             positions, batch = zip(*good[start : start + batch_size], strict=True)
-            outcomes.update(zip(positions, self._batch(batch, names), strict=True))
+            outcomes.update(zip(positions, self._answered(batch, names), strict=True))
         return [outcomes[position] for position in range(len(clips))]
+
+    def _answered(self, clips: Sequence[Clip], names: Sequence[str]) -> list[A | Unanswered]:
+        """`_batch`; where a picture turns out to be damaged, of one clip after the other, so that its own clip alone goes without an answer."""
+        try:
+            return self._batch(clips, names)
+        except RecordingError as error:
+            if len(clips) == 1:
+                return [Unanswered(name=clips[0].name, reason=str(error).removeprefix(f"{clips[0].name}: "))]
+            return [outcome for clip in clips for outcome in self._answered([clip], names)]
 
 
 def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:

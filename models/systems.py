@@ -26,6 +26,7 @@ from models.system import TRANSLATOR, Loss, System, Task, TranslatorStart, terms
 from models.translation import systems as translation
 from models.translation.inputs import GlossInputs
 from models.translation.options import GlossToTextOptions, MskaSltOptions, TranslationLossOptions
+from models.twostream.systems import SINGLE_STREAM, TWO_STREAM
 from models.vac.systems import CORRNET, MSTFNET, SLOWFASTSIGN
 
 __all__ = ["SYSTEMS", "System", "Task"]
@@ -120,6 +121,8 @@ SYSTEMS: dict[str, System] = {
         load_published=_load_dsta,
         begin_epoch=_begin_dsta_epoch,
     ),
+    "singlestream_slr": SINGLE_STREAM,
+    "twostream_slr": TWO_STREAM,
     "slowfastsign": SLOWFASTSIGN,
     "mstfnet": MSTFNET,
     "corrnet": CORRNET,

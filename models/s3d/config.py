@@ -54,6 +54,9 @@ class S3dOptions(Options):
     frozen_statistics: bool = Field(
         True, description="frozen blocks normalise with their running statistics; off: the published TwoStream-SLR, which updates them"
     )
+    norm_momentum: float = Field(
+        0.001, gt=0, le=1, description="of the running statistics; published, and too slow for a trunk that starts from random weights and trains briefly"
+    )
     last_stride: Literal[1, 2] = Field(2, description="stride over time of the pool before block 5")
     width: float = Field(1.0, gt=0, le=1, description="share of the published channels; below 1 no published weights fit")
 

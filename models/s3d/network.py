@@ -15,6 +15,9 @@ class S3d(nn.Module):
         super().__init__()
         self.options = options
         self.layers = nn.ModuleList(_layers(options)[: options.num_layers])
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = options.norm_momentum
         for layer in self.frozen:
             layer.requires_grad_(False)
         self.train()

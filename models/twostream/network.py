@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from models.batch import Heads, valid_steps
+from models.batch import Batch, Heads, valid_steps
 from models.heads.visual_head import VisualHead
 from models.s3d.layers import Ends
 from models.s3d.network import S3d
 from models.twostream.config import FEATURE_BLOCKS, STEP_FRAMES, TwoStreamOptions
 from models.twostream.heads import StreamHeads
 from models.twostream.layers import Exchange, Pyramid, pooled
-from models.twostream.steps import check_input, clip_ends, step_counts
+from models.twostream.steps import check_input, clip_ends, frames_of, maps_of, step_counts
 
 HEADS = ("rgb", "keypoint", "fuse")
 STREAMS = ("rgb", "keypoint")
@@ -36,6 +36,10 @@ class TwoStream(nn.Module):
         widths = {"rgb": channels[3], "keypoint": channels[3], "fuse": 2 * channels[3]}
         widths |= {name: channels[1 + int(name[-1])] for name in AUXILIARY_HEADS}
         self.heads = nn.ModuleDict({name: VisualHead(width, num_classes, **options.head.model_dump()) for name, width in widths.items()})
+
+    def forward(self, batch: Batch, *, masked: bool | None = None) -> StreamHeads:
+        """`recognise` on a batch's frames and heatmaps."""
+        return self.recognise(frames_of(batch), maps_of(batch), batch.lengths, masked=masked)
 
     def recognise(
         self, rgb_BCTHW: Tensor, keypoint_BCTHW: Tensor, lengths_B: Tensor, *, masked: bool | None = None, auxiliary: bool | None = None

@@ -56,11 +56,16 @@ def load_two_stream(network: TwoStream, state: Mapping[str, Tensor]) -> None:
 
 def load_streams(network: TwoStream, rgb: SingleStream, keypoint: SingleStream) -> None:
     """Start joint training from two trained streams: trunks and single heads are theirs, the rest stays random (twostream.md, section 11, stage 3)."""
-    for name, stream in (("rgb", rgb), ("keypoint", keypoint)):
-        if stream.options.stream != name:
-            raise ValueError(f"the {name} stream was given a network of the {stream.options.stream} stream")
-        network.trunks[name].load_state_dict(stream.trunk.state_dict())
-        network.heads[name].load_state_dict(stream.head.state_dict())
+    load_stream(network, "rgb", rgb)
+    load_stream(network, "keypoint", keypoint)
+
+
+def load_stream(network: TwoStream, name: str, stream: SingleStream) -> None:
+    """Trunk and head of one stream as they were trained alone. Raises ValueError for a network of the other stream."""
+    if stream.options.stream != name:
+        raise ValueError(f"the {name} stream was given a network of the {stream.options.stream} stream")
+    network.trunks[name].load_state_dict(stream.trunk.state_dict())
+    network.heads[name].load_state_dict(stream.head.state_dict())
 
 
 def export_single(network: SingleStream) -> dict[str, Tensor]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.batch import valid_steps
+from models.batch import Batch, valid_steps
 from models.heads.visual_head import VisualHead
 from models.s3d.network import S3d
 from models.twostream.config import SingleStreamOptions
 from models.twostream.heads import StreamHeads
 from models.twostream.layers import pooled
-from models.twostream.steps import check_input, clip_ends, step_counts
+from models.twostream.steps import check_input, clip_ends, frames_of, maps_of, step_counts
+
+HEAD = "gloss"
 
 
 class SingleStream(nn.Module):
@@ -22,6 +24,14 @@ class SingleStream(nn.Module):
         self.modalities = ("frames",) if options.stream == "rgb" else ("keypoints",)
         self.trunk = S3d(options.trunk)
         self.head = VisualHead(options.trunk.out_channels, num_classes, **options.head.model_dump())
+
+    def forward(self, batch: Batch, *, masked: bool | None = None) -> StreamHeads:
+        """`recognise` on what the stream reads of a batch; its head is called `gloss`, whichever stream this is."""
+        x_BCTHW = frames_of(batch) if self.options.stream == "rgb" else maps_of(batch)
+        heads, stream = self.recognise(x_BCTHW, batch.lengths, masked=masked), self.options.stream
+        return StreamHeads(
+            logits={HEAD: heads.logits[stream]}, lengths=heads.lengths, features={HEAD: heads.features[stream]}, inputs={HEAD: heads.inputs[stream]}
+        )
 
     def recognise(self, x_BCTHW: Tensor, lengths_B: Tensor, *, masked: bool | None = None) -> StreamHeads:
         """Stream inputs (B, C, T, H, W) in [−1, 1] → logits (B, S, V) with S = T/4, and what the head reads.

@@ -1,10 +1,26 @@
-"""Where clips of a padded batch end, and how many steps their answers have."""
+"""What streams read of a batch, where its clips end, and how many steps their answers have."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from models.batch import Batch
+from models.inputs.pictures import stream_input
 from models.s3d.layers import NO_ENDS, Ends
+
+
+def frames_of(batch: Batch) -> Tensor:
+    """What an RGB stream reads, (B, 3, T, H, W) in [−1, 1]. Raises ValueError for a batch without frames, or as it was before `on_device`."""
+    if batch.frames is None or not batch.frames.is_floating_point():
+        raise ValueError("a batch without resized frames: an RGB stream reads what its inputs' on_device makes")
+    return stream_input(batch.frames)
+
+
+def maps_of(batch: Batch) -> Tensor:
+    """What a keypoint stream reads, (B, K, T, H, W) in [−1, 1]. Raises ValueError for a batch without heatmaps."""
+    if batch.heatmaps is None:
+        raise ValueError("a batch without heatmaps: a keypoint stream reads what its inputs' on_device makes")
+    return (batch.heatmaps - 0.5) / 0.5
 
 
 def clip_ends(lengths_B: Tensor, num_frames: int, *, masked: bool) -> Ends:

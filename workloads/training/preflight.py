@@ -37,6 +37,9 @@ def generate_shards(recipe: Recipe) -> None:
 def preflight(recipe: Recipe, shards: ShardSet) -> list[str]:
     """Warnings before a run starts. Raises RecipeError or TrainingError where it can't."""
     check_starts(recipe)
+    missing = [modality for modality in recipe.inputs.modalities if modality not in shards.corpus.modalities]
+    if missing:
+        raise RecipeError(f"{shards.path}: clips without {' and '.join(missing)}, which {recipe.system} reads: preprocess recordings that have them")
     layouts = recipe.inputs.layouts
     if "keypoints" in recipe.inputs.modalities and shards.num_keypoints not in layouts:
         raise RecipeError(

@@ -30,6 +30,21 @@ TOY: dict[str, tuple[str, ...]] = {  # overrides that make a recipe of a system 
     "mstfnet": (*_VAC, "network.depth=18", "network.level_size=16"),
     "slowfastsign": (*_VAC, "network.depth=50"),
 }
+_STREAMS = "inputs={side: 32, video_size: [32, 32], map_size: [32, 32], sigma: 3, parts: [pose], max_frames: 12}"
+_TRUNK, _MAPS, _HEAD = "{width: 0.0625, frozen_blocks: 0}", "{width: 0.0625, frozen_blocks: 0, in_channels: 11}", "{hidden_size: 16, ff_size: 16}"
+
+
+def toy(recipe: Recipe) -> tuple[str, ...]:
+    """Overrides that make a recipe small enough for a test."""
+    if recipe.system == "twostream_slr":
+        return (_STREAMS, f"network={{rgb: {_TRUNK}, keypoint: {_MAPS}, head: {_HEAD}}}", *SHORT)
+    if recipe.system == "singlestream_slr":
+        stream = recipe.network.model_dump()["stream"]
+        trunk = _TRUNK if stream == "rgb" else _MAPS
+        return (_STREAMS, f"inputs.stream={stream}", f"network={{stream: {stream}, trunk: {trunk}, head: {_HEAD}}}", *SHORT)
+    return (*TOY[recipe.system], *SHORT)
+
+
 SHORT = ("init={}", "data.synthetic=null", "train.epochs=1", "train.batch_size=2", "train.num_workers=0", "train.gpus_per_worker=0", "train.precision=fp32")
 
 

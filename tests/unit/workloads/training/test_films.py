@@ -20,12 +20,28 @@ pytestmark = [
 ]
 SIDE = 32
 SENTENCES = (("A", "B"), ("C", "D"), ("E",), ("F", "A"))
+TRUNK = {"width": 0.125, "frozen_blocks": 0, "norm_momentum": 0.2}
+STREAM_HEAD = {"hidden_size": 32, "ff_size": 32, "dropout": 0}
+STREAMS = {
+    "side": SIDE,
+    "video_size": [SIDE, SIDE],
+    "map_size": [SIDE, SIDE],
+    "sigma": 3,
+    "parts": ["pose"],
+    "shortest": 1,
+    "longest": 1,
+    "crop_area": [1, 1],
+    "crop_ratio": [1, 1],
+    "jitter_share": 0,
+}
 VAC = {"inputs": {"size": SIDE, "crop": SIDE, "mirror_probability": 0, "rescale": 0}}
 COMMON = {"frame_size": SIDE, "hidden_size": 32, "width": 16, "dropout": 0}
 SYSTEMS: dict[str, dict[str, Any]] = {
     "corrnet": {**VAC, "network": COMMON},
     "mstfnet": {**VAC, "network": {**COMMON, "depth": 18, "level_size": 20}},
     "slowfastsign": {**VAC, "network": {**COMMON, "depth": 50, "feature_dropout": 0}},
+    "singlestream_slr": {"inputs": STREAMS, "network": {"trunk": TRUNK, "head": STREAM_HEAD}},
+    "twostream_slr": {"inputs": STREAMS, "network": {"rgb": TRUNK, "keypoint": {**TRUNK, "in_channels": 11}, "head": STREAM_HEAD}},
 }
 
 

@@ -1,0 +1,99 @@
+"""From generated pictures in shards to a bundle that answers: training, evaluation, a damaged picture, posteriors. Both modalities, in process."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.tracking import NullTracker
+from models.answering import Unanswered
+from models.bundle import Bundle, load_bundle
+from models.errors import RecipeError
+from models.inputs.frames import EncodedPictures
+from models.posteriors import PosteriorReader
+from models.recognition import Recognition
+from models.systems import SYSTEMS
+from tests.unit.workloads.filmed import SHORT, TOY, toy
+from workloads.evaluate import evaluate
+from workloads.evaluation_runners import in_this_process
+from workloads.part_runners import in_this_process as write_here
+from workloads.preprocess import PreprocessOptions, preprocess
+from workloads.recipe import Recipe, load_recipe
+from workloads.scoring import Evaluation
+from workloads.shards import ShardSet
+from workloads.training import tracked
+from workloads.training.run import new_run, train
+
+# DeepSpeed's ZeRO uses what torch has deprecated.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`torch.distributed:FutureWarning"),
+]
+CORPUS = {
+    "glosses": 6,
+    "num_train": 6,
+    "num_dev": 3,
+    "num_test": 2,
+    "num_signer_independent": 0,
+    "num_signers": 2,
+    "min_glosses": 1,
+    "max_glosses": 3,
+    "fps": 10,
+}
+
+
+def shards_of(folder: Path, **options: int) -> ShardSet:
+    settings = {key: str(value) for key, value in {**CORPUS, "width": 32, "height": 40, **options}.items()}
+    return preprocess(PreprocessOptions(corpus="synthetic", out=folder, settings=settings), write_here).shards
+
+
+@pytest.fixture(scope="module")
+def filmed_shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
+    return shards_of(tmp_path_factory.mktemp("filmed") / "shards", rgb=1)
+
+
+class Untracked(NullTracker):
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+
+def trained(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    monkeypatch.setattr(tracked, "MlflowTracker", Untracked)
+    recipe, folder = new_run(recipe)
+    bundle = train(recipe, folder).bundle
+    assert isinstance(bundle, Bundle)
+    return load_bundle(bundle.folder)
+
+
+def test_two_streams_from_shards_to_answers(filmed_shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = (f"data.shards={filmed_shards.path}", f"run.root={tmp_path}", "tracking.register_as=null")
+    recipe = load_recipe("demo_twostream", [*toy(load_recipe("demo_twostream")), *placed, "samples=1"])
+    bundle = trained(recipe, monkeypatch)
+    assert (bundle.system, bundle.inputs, bundle.modalities) == ("twostream_slr", recipe.inputs, ("frames", "keypoints"))
+    evaluation = evaluate(bundle, filmed_shards, "test", run_pieces=in_this_process, out=tmp_path / "out")
+    assert isinstance(evaluation, Evaluation)
+    assert [*evaluation.wer] == ["ensemble", "rgb", "keypoint", "fuse"]
+    assert evaluation.unscored == ()
+    clips = list(filmed_shards.rows("dev", modalities=bundle.modalities))
+    assert isinstance(clips[1].frames, EncodedPictures)
+    torn = [b"torn" if place == clips[1].num_frames // 2 else picture for place, picture in enumerate(clips[1].frames.pictures)]
+    damaged = replace(clips[1], name="damaged", frames=replace(clips[1].frames, pictures=torn))
+    outcomes = list(bundle.recogniser().attempt([clips[0], damaged, clips[2]], batch_size=3))
+    assert [type(outcome) for outcome in outcomes] == [Recognition, Unanswered, Recognition]
+    assert isinstance(outcomes[1], Unanswered)
+    assert outcomes[1].reason.startswith("frame ")
+    assert "can't be decoded" in outcomes[1].reason
+    steps = len(bundle.inputs.evaluation_frames(clips[0].num_frames)) // 4
+    reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=("ensemble", "fuse"))
+    [read] = reader.recognise(clips[:1])
+    assert {head: logits.shape for head, logits in read.logits.items()} == dict.fromkeys(("ensemble", "fuse"), (steps, len(bundle.classes)))
+
+
+def test_pictures_that_shards_lack_are_told_of_before_a_run(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path / "shards")
+    recipe = load_recipe("demo_corrnet", [*TOY["corrnet"], *SHORT, f"data.shards={shards.path}", f"run.root={tmp_path / 'runs'}"])
+    with pytest.raises(RecipeError, match="clips without frames, which corrnet reads: preprocess recordings that have them"):
+        new_run(recipe)
+    assert not (tmp_path / "runs").exists()
