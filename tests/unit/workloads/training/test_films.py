@@ -1,4 +1,4 @@
-"""The training loop on clips of pictures: every system that reads them learns four clips by heart at toy width."""
+"""The training loop on clips of pictures: systems that read them learn four clips by heart at toy width."""
 
 from __future__ import annotations
 
@@ -41,7 +41,6 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "mstfnet": {**VAC, "network": {**COMMON, "depth": 18, "level_size": 20}},
     "slowfastsign": {**VAC, "network": {**COMMON, "depth": 50, "feature_dropout": 0}},
     "singlestream_slr": {"inputs": STREAMS, "network": {"trunk": TRUNK, "head": STREAM_HEAD}},
-    "twostream_slr": {"inputs": STREAMS, "network": {"rgb": TRUNK, "keypoint": {**TRUNK, "in_channels": 11}, "head": STREAM_HEAD}},
 }
 
 
