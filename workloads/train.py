@@ -29,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     which.add_argument("--resume", metavar="RUN", help="name or folder of a run to continue")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe, such as optim.lr=1e-3")
     parser.add_argument("--print-recipe", action="store_true", help="show the resolved recipe and stop")
+    parser.add_argument("--or-resume", action="store_true", help="with --recipe: continue the run of run.name where there is one, for jobs that start again")
     parser.add_argument(
         "--dry-run", action="store_true", help="measure what the recipe needs, refuse what can't fit with the nearest setting that does, and stop"
     )
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from workloads.recipe import load_recipe
     from workloads.shards import ShardSet
-    from workloads.training.folders import BUNDLE, ended, old_run
+    from workloads.training.folders import BUNDLE, ended, named_run, old_run
     from workloads.training.run import new_run, train
     from workloads.training.tasks import TITLES
 
@@ -58,7 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_recipe(options.recipe, options.set) if options.recipe is not None else old_run(options.resume, overrides=options.set)[0]
         dry_run(recipe, worker_gib=options.worker_memory)
         return 0
-    recipe, folder = new_run(load_recipe(options.recipe, options.set)) if options.recipe is not None else old_run(options.resume, overrides=options.set)
+    if options.recipe is not None:
+        recipe = load_recipe(options.recipe, options.set)
+        recipe, folder = (named_run(recipe) if options.or_resume else None) or new_run(recipe)
+    else:
+        recipe, folder = old_run(options.resume, overrides=options.set)
     if ended(folder):
         print(f"{folder} has come to its end; its bundle is {folder / BUNDLE}")
         return 0

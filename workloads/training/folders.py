@@ -68,6 +68,14 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
     return parse_recipe(values, where=str(file)), folder.resolve()
 
 
+def named_run(recipe: Recipe) -> tuple[Recipe, Path] | None:
+    """The run of the recipe's own root and name as it was begun, or None. Raises RecipeError where the recipe gives no name."""
+    if recipe.run.name is None:
+        raise RecipeError("--or-resume finds a run by its name: give one with --set run.name=NAME")
+    folder = runs_root(recipe.run.root) / recipe.run.name
+    return old_run(str(folder), recipe.run.root) if (folder / RECIPE).exists() else None
+
+
 def runs_root(root: str) -> Path:
     """Folder of all runs. In a `ray job` a relative root lies in the home folder, even where the working directory came with one of that name."""
     return Path.home() / "signray" / root if in_job() else Path(root).resolve()

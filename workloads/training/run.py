@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cluster.metrics import RunMetrics
 from cluster.provenance import provenance
 from cluster.signals import StopRequest
 from cluster.spool import exclusive
@@ -119,7 +120,10 @@ def run_workers(
     setting = Setting(folder=folder, task=task_of(recipe, shards), until_epoch=until_epoch)
     run = train_on_ray if recipe.train.num_workers else train_in_process
     progress = Progress(total_steps=steps_in_all(recipe, shards), epochs=recipe.train.epochs, log_steps=recipe.train.log_steps, label=label)
-    with progress, EventFollower(folder / EVENTS, (progress, MetricsListener(tracker, folder), *listeners)):
+    heard: list[Callable[[Event], None]] = [progress, MetricsListener(tracker, folder), *listeners]
+    if recipe.train.num_workers:  # this process is connected to Ray, which exports them
+        heard.append(RunMetrics(f"{folder.parents[1].name}/{folder.name}" if label else folder.name))
+    with progress, EventFollower(folder / EVENTS, heard):
         outcome = run(recipe, setting, shards)
     return outcome, time.perf_counter() - began
 

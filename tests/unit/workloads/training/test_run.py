@@ -24,7 +24,7 @@ from workloads.training import tracked as tracked_module
 from workloads.training import workers
 from workloads.training.checkpoints import CHECKPOINTS, PREDICTIONS
 from workloads.training.events import EVENTS, EventLog
-from workloads.training.folders import BUNDLE, old_run, runs_root
+from workloads.training.folders import BUNDLE, named_run, old_run, runs_root
 from workloads.training.loop import STOP_FILE, Outcome
 from workloads.training.preflight import generate_shards, preflight
 from workloads.training.run import new_run, train
@@ -162,6 +162,15 @@ def test_a_name_is_given_once(tiny_shards: Path, tmp_path: Path) -> None:
     assert folder == tmp_path / "mine"
     with pytest.raises(RecipeError, match=r"holds a run of that name: continue it with --resume .*mine, or choose another with --set run.name=NAME"):
         started(tiny_shards, tmp_path, "run.name=mine")
+
+
+def test_a_job_that_is_started_again_continues_the_run_of_its_name(tiny_shards: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(tiny_shards, f"run.root={tmp_path}", "run.name=mine")
+    assert named_run(recipe) is None
+    begun, folder = new_run(recipe)
+    assert named_run(recipe) == (begun, folder)
+    with pytest.raises(RecipeError, match=r"--or-resume finds a run by its name: give one with --set run.name=NAME"):
+        named_run(tiny_recipe(tiny_shards))
 
 
 def test_paths_do_not_depend_on_where_a_run_is_continued(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

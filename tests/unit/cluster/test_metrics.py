@@ -1,0 +1,80 @@
+"""A run's metrics, and the dashboard that shows them."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from cluster.environment import REPOSITORY_ROOT
+from cluster.metrics import COUNTERS, GAUGES, RunMetrics
+
+STEP = {"kind": "step", "step": 7, "epoch": 1, "terms": {"loss": 2.5}, "seconds": 0.5, "frames_per_s": 80.0, "lr": 1e-3}
+
+
+class Recorder:
+    """Stands for Ray's metrics, of which the values can't be read back in the process that sets them."""
+
+    values: dict[tuple[str, ...], float] = {}  # noqa: RUF012
+
+    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
+        self.name, self.tag_keys = name, tag_keys
+
+    def set(self, value: float, tags: dict[str, str]) -> None:
+        assert set(tags) == set(self.tag_keys)
+        self.values[(self.name, *tags.values())] = value
+
+    def inc(self, tags: dict[str, str]) -> None:
+        key = (self.name, *tags.values())
+        self.values[key] = self.values.get(key, 0) + 1
+
+
+@pytest.fixture
+def values(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], float]:
+    import ray.util.metrics
+
+    monkeypatch.setattr(Recorder, "values", {})
+    monkeypatch.setattr(ray.util.metrics, "Gauge", Recorder)
+    monkeypatch.setattr(ray.util.metrics, "Counter", Recorder)
+    return Recorder.values
+
+
+def test_events_become_metrics(values: dict[tuple[str, ...], float]) -> None:
+    metrics = RunMetrics("toy")
+    events: list[dict[str, Any]] = [
+        STEP,
+        {"kind": "validation", "step": 7, "epoch": 1, "metric": "wer", "scores": {"body": 40.0}, "seconds": 3.0},
+        {"kind": "checkpoint", "step": 7, "name": "checkpoint_00000007", "error": 40.0},
+        {"kind": "message", "text": "resumed from checkpoint_00000007: step 7, epoch 2"},
+        {"kind": "message", "text": "worker 1 failed (it died): see failures.log in the run's folder"},
+        {"kind": "message", "text": "asked to stop: step 7 is the last"},
+    ]
+    for event in events:
+        metrics(event)
+    assert values == {
+        ("signray_step", "toy"): 7,
+        ("signray_epoch", "toy"): 2,
+        ("signray_loss", "toy"): 2.5,
+        ("signray_learning_rate", "toy"): 1e-3,
+        ("signray_step_seconds", "toy"): 0.5,
+        ("signray_frames_per_second", "toy"): 80.0,
+        ("signray_dev_score", "toy", "body", "wer"): 40.0,
+        ("signray_validation_seconds", "toy"): 3.0,
+        ("signray_checkpoints", "toy"): 1,
+        ("signray_resumed", "toy"): 1,
+        ("signray_worker_failures", "toy"): 1,
+    }
+
+
+def test_the_dashboard_shows_every_metric_and_none_that_does_not_exist() -> None:
+    dashboard = json.loads((REPOSITORY_ROOT / "cluster" / "grafana" / "signray.json").read_text(encoding="utf-8"))
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    shown = set(re.findall(r"ray_(signray_\w+)", " ".join(expressions)))
+    assert shown == set(GAUGES) | {f"{name}_total" for name in COUNTERS}
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in dashboard["panels"]]
+    assert len(set(places)) == len(places)
+    assert [panel["id"] for panel in dashboard["panels"]] == list(range(1, len(places) + 1))
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard))) <= names

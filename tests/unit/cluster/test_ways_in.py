@@ -1,0 +1,250 @@
+"""The files by which a cluster is started: sound by the schemas of those who read them, of one version, locked, and reading one site file."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from pydantic import BaseModel
+from ray.serve.schema import ServeDeploySchema
+
+from cluster.container_requirements import requirements
+from cluster.environment import REPOSITORY_ROOT
+from models.version import VERSION
+from serve.settings import ServeSettings
+from tests.unit.cluster.kuberay_schema import KINDS, cluster_of, pod_specs, problems
+
+ROOM = REPOSITORY_ROOT / "cluster"
+KUBERAY = sorted((ROOM / "kuberay").glob("*.yaml"))
+LAUNCHERS = sorted(ROOM.glob("launcher*.yaml"))
+SCRIPTS = [ROOM / "slurm" / "train.sbatch", ROOM / "mlflow_server.sh"]
+BIN = Path(sys.executable).parent
+KUBERNETES = "1.33"
+
+
+def env_file(path: Path) -> dict[str, str]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def documents() -> list[dict[str, Any]]:
+    return [document for path in KUBERAY for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+
+
+def ray_documents() -> list[dict[str, Any]]:
+    return [document for document in documents() if document["kind"] in KINDS]
+
+
+SITE, VERSIONS = env_file(ROOM / "site.env"), env_file(ROOM / "versions.env")
+
+
+def locked(package: str) -> str:
+    name = package.replace("-", "[-_.]")
+    (found,) = re.findall(rf"^{name}==(\S+)(?: *;.*)?$", (REPOSITORY_ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE | re.IGNORECASE)
+    return str(found)
+
+
+# Kubernetes
+
+
+@pytest.mark.parametrize("document", [pytest.param(each, id=f"{each['kind']}-{each['metadata']['name']}") for each in documents()])
+def test_manifests_hold_what_kubernetes_and_kuberay_know_and_nothing_else(document: dict[str, Any]) -> None:
+    if document["kind"] not in KINDS:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        return
+    assert problems(document) == []
+    for spec in pod_specs(document):
+        kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda cluster: cluster.update(rayversion="2"), "rayversion"),
+        (lambda cluster: cluster["headGroupSpec"]["rayStartParams"].update({"num-cpus": 0}), "is not of type 'string'"),
+        (lambda cluster: cluster["headGroupSpec"]["rayStartParams"].update({"num_cpus": "0"}), "num_cpus"),
+        (lambda cluster: cluster["workerGroupSpecs"][0].update(replicas="0"), "is not of type 'integer'"),
+        (lambda cluster: cluster["workerGroupSpecs"][0].update(minReplicas=9), "minReplicas ≤ replicas ≤ maxReplicas"),
+        (lambda cluster: cluster["workerGroupSpecs"][0].pop("template"), "'template' is a required property"),
+        (lambda cluster: cluster.pop("authOptions"), "'authOptions' is a required property"),
+    ],
+)
+def test_the_schemas_are_closed(change: Any, problem: str) -> None:
+    document = copy.deepcopy(ray_documents()[0])
+    change(cluster_of(document))
+    assert any(problem in line for line in problems(document)), problems(document)
+
+
+def test_a_misspelt_field_of_a_pod_is_refused() -> None:
+    spec = copy.deepcopy(next(pod_specs(ray_documents()[0])))
+    spec["containers"][0]["volumeMount"] = []
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": spec}, KUBERNETES, strict=True)
+
+
+def test_every_pod_reads_the_site_file_and_no_secret_is_written_down() -> None:
+    for document in ray_documents():
+        assert cluster_of(document)["authOptions"] == {"mode": "token"}
+        for spec in pod_specs(document):
+            assert spec["securityContext"]["runAsNonRoot"]
+            assert {"configMapRef": {"name": "signray-site"}} in spec["containers"][0]["envFrom"]
+    for document in documents():
+        if document["kind"] == "Service":
+            assert document["spec"]["type"] == "ClusterIP"
+        assert document["kind"] not in ("Secret", "Ingress")
+
+
+def serve_configs() -> list[dict[str, Any]]:
+    texts = [document["spec"]["serveConfigV2"] for document in documents() if document["kind"] == "RayService"]
+    return [yaml.safe_load(text) for text in (*texts, (REPOSITORY_ROOT / "serve" / "config.yaml").read_text(encoding="utf-8"))]
+
+
+def unknown_keys(values: Any, model: type[BaseModel], where: str = "") -> list[str]:
+    """Keys that a pydantic model accepts and drops in silence."""
+    found = []
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            found.append(f"{where}{key}")
+            continue
+        inner = [kind for kind in (field.annotation, *getattr(field.annotation, "__args__", ())) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        for entry in (value if isinstance(value, list) else [value]) if inner else ():
+            if isinstance(entry, dict):
+                found += unknown_keys(entry, inner[0], f"{where}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("config", serve_configs())
+def test_serve_configurations_are_serves_own_and_our_settings(config: dict[str, Any]) -> None:
+    ServeDeploySchema.model_validate(config)
+    assert unknown_keys(config, ServeDeploySchema) == []
+    for application in config["applications"]:
+        ServeSettings.model_validate(application["args"])
+        module, _, name = application["import_path"].partition(":")
+        assert importlib.util.find_spec(module) is not None
+        assert f"def {name}(" in (REPOSITORY_ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
+        for deployment in application["deployments"]:
+            scaling = deployment["autoscaling_config"]
+            assert scaling["min_replicas"] <= scaling["max_replicas"]
+
+
+def test_a_misspelt_key_of_serve_is_seen() -> None:
+    assert unknown_keys({"applications": [{"import_pth": "x"}], "http_options": {"hst": ""}}, ServeDeploySchema) == [
+        "applications.import_pth",
+        "http_options.hst",
+    ]
+
+
+# Launcher, Compose, image, scripts
+
+
+@pytest.mark.parametrize("path", LAUNCHERS, ids=lambda path: path.name)
+def test_launchers_are_rays_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    monkeypatch.chdir(REPOSITORY_ROOT)
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    validate_config(prepare_config(copy.deepcopy(config)))
+    assert config.get("min_workers", 0) <= config["max_workers"]
+    for kind in config.get("available_node_types", {}).values():
+        assert kind.get("min_workers", 0) <= kind.get("max_workers", config["max_workers"]) <= config["max_workers"]
+    assert ("available_node_types" in config) == (config["provider"]["type"] != "local")
+    assert set(config["provider"]) <= {"type", "head_ip", "worker_ips", "region", "availability_zone", "use_internal_ips", "cache_stopped_nodes"}
+    commands = config["head_start_ray_commands"] + config["worker_start_ray_commands"]
+    assert all(". ~/site.env" in command for command in commands if "ray start" in command)
+    assert config["file_mounts"]["/home/signray/site.env"] == "cluster/site.env"
+    if config["provider"]["type"] != "local":
+        assert config["provider"]["use_internal_ips"], "no node with a public address unless somebody asks for it"
+
+
+def test_compose_publishes_on_the_loopback_address_only_and_takes_secrets_from_files() -> None:
+    config = yaml.safe_load((ROOM / "compose.yaml").read_text(encoding="utf-8"))
+    for name, service in config["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert set(service.get("secrets", [])) <= set(config["secrets"])
+        assert set(service.get("depends_on", [])) <= set(config["services"])
+        known = {"image", "command", "environment", "env_file", "secrets", "volumes", "healthcheck", "restart", "ports", "depends_on", "shm_size"}
+        assert set(service) <= known, "a key that Compose doesn't know, or this test"
+        for key, value in service.get("environment", {}).items():
+            assert not re.search("PASSWORD|SECRET|TOKEN|KEY", key) or key.endswith(("_FILE", "_PATH")), f"{name}: {key}={value}"
+    assert config["services"]["head"]["env_file"] == ["site.env"]
+    assert set(re.findall(r"\$\{(\w+)\}", (ROOM / "compose.yaml").read_text(encoding="utf-8"))) <= set(VERSIONS)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_pass_shellcheck(path: Path) -> None:
+    done = subprocess.run([BIN / "shellcheck", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_file_passes_hadolint() -> None:
+    done = subprocess.run([BIN / "hadolint", "--no-color", ROOM / "Containerfile"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_runs_as_a_user_and_installs_the_lock_files_versions() -> None:
+    text = (ROOM / "Containerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1] == "1000"
+    assert "-c requirements.lock" in text
+    for line in requirements(REPOSITORY_ROOT / "pyproject.toml"):
+        assert locked(re.split(r"[\[=<>; ]", line)[0])
+
+
+def test_what_is_copied_into_the_image_is_the_same_for_docker_and_podman() -> None:
+    assert (REPOSITORY_ROOT / ".containerignore").read_text() == (REPOSITORY_ROOT / ".dockerignore").read_text()
+
+
+# One place for versions, one for the site
+
+
+def test_versions_stand_in_one_place() -> None:
+    """requirements.lock for packages, versions.env for the rest; a file that can't read them is held to them."""
+    assert VERSIONS["SIGNRAY_VERSION"] == VERSION
+    files = [path for path in ROOM.rglob("*") if path.suffix in (".yaml", ".md", ".env", ".sbatch", ".sh") or path.name == "Containerfile"]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"signray:(\d[\w.]*)", text)) <= {VERSION}, path
+        assert set(re.findall(r"rayVersion: \"?([\d.]+)", text)) <= {locked("ray")}, path
+        for image in ("POSTGRES_IMAGE", "OBJECT_STORE_IMAGE", "PYTHON_IMAGE"):
+            name = re.escape(VERSIONS[image].split(":")[0])
+            assert set(re.findall(rf"\b({name}:[\w.-]+)", text)) <= {VERSIONS[image]}, path
+    for document in ray_documents():
+        assert cluster_of(document)["rayVersion"] == locked("ray")
+
+
+def test_the_site_file_is_read_by_every_way_in() -> None:
+    readers = {
+        ROOM / "slurm" / "train.sbatch": "cluster/site.env",
+        ROOM / "compose.yaml": "site.env",
+        ROOM / "README.md": "--from-env-file=cluster/site.env",
+        **dict.fromkeys(LAUNCHERS, "cluster/site.env"),
+    }
+    for path, reference in readers.items():
+        assert reference in path.read_text(encoding="utf-8"), path
+    for name, value in SITE.items():
+        assert re.fullmatch(r"[A-Za-z_]\w*", name)
+        assert not re.search(r"[\s\"'#]", value), f"{name}: the shell, Compose and kubectl would read it differently"
+        assert not re.search("PASSWORD|SECRET|KEY", name), "secrets don't belong here"
+    elsewhere = [
+        path
+        for path in (*KUBERAY, *LAUNCHERS, ROOM / "compose.yaml", *SCRIPTS)
+        if re.search(rf"^\s*(export )?({'|'.join(SITE)})=", path.read_text(), re.MULTILINE)
+    ]
+    assert elsewhere == [], "what the site file says, no other file says"
+
+
+def test_the_site_file_says_the_same_to_the_shell() -> None:
+    bash = shutil.which("bash")
+    assert bash is not None
+    script = f"set -a; . {ROOM / 'site.env'}; env"
+    told = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}).stdout
+    assert set(told.splitlines()) >= {f"{name}={value}" for name, value in SITE.items()}
