@@ -26,6 +26,7 @@ from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
 set_defaults()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` runs two tests at a time, a file's in one process; all that start Ray, a service or a browser stay in one, so that there is one cluster."""
     for item in items:
