@@ -47,7 +47,7 @@ check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/lint-imports
 
 test: check  ## check, then all tests that need no GPU
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder --durations 40
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
 
 bench: $(VENV)/ready  ## measure speed; writes tests/benchmarks/RESULTS.md
 	@$(BIN)/python tests/benchmarks/run.py

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,13 +27,16 @@ from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
 set_defaults()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """`make test` runs two tests at a time, a file's in one process; all that start Ray, a service or a browser stay in one, so that there is one cluster."""
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY_ROOT / "tests").parts[0]
-        alone = folder in ("integration", "browser") or "head_node" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("cluster" if alone else str(item.path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPlace(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "cluster" if nodeid.startswith(("tests/browser/", "tests/integration/")) else nodeid.split("::", 1)[0]
+
+    return ByPlace(config, log)
 
 
 @pytest.fixture(scope="session")
