@@ -169,6 +169,8 @@ class Sender:
 
     def _upload(self, kept: str, folder: str) -> None:
         path = self.spool.folder / kept
+        if not path.exists():
+            return  # dropped after it was sent: the note of that was lost
         if path.is_dir():
             self._client.log_artifacts(self.state.run_id, str(path), folder or None)
         else:
