@@ -17,6 +17,7 @@ from models.inputs.inputs import Inputs
 from models.metrics.cleanup import rules_of
 from models.options import AnswerOptions, Options
 from models.systems import SYSTEMS
+from models.translation.tokens import TranslationTokens
 from models.vocabulary import Vocabulary
 from workloads.shards import ShardSet
 
@@ -64,6 +65,7 @@ def bundle_from_published(
     classes: Vocabulary | ClassMap,
     decoding: AnswerOptions,
     corpus: CorpusCard,
+    tokens: TranslationTokens | None = None,
     unchecked: bool = False,
 ) -> Bundle:
     """A bundle at `folder` of a released `.pth` checkpoint, which is read without running code of it.
@@ -86,6 +88,7 @@ def bundle_from_published(
         classes=classes,
         decoding=decoding,
         corpus=corpus,
+        tokens=tokens,
         metrics={},
         provenance={"published.checkpoint": checkpoint.name, "published.sha256": digest},
     )

@@ -45,6 +45,7 @@ from models.ensemble import Ensemble
 from models.errors import VocabularyError
 from models.options import AnswerOptions
 from models.published.vocabularies import import_vocabulary
+from models.system import RECOGNISER
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads import sign_reports
@@ -59,6 +60,7 @@ from workloads.score import main as score_main
 from workloads.scoring import Answer, Evaluation, score
 from workloads.shards import ShardSet
 from workloads.sign_scoring import SignEvaluation, score_signs
+from workloads.training.translator_start import completed, tokens_of
 
 EVALUATION_FILE, PREDICTIONS_FILE = "evaluation.json", "predictions.jsonl"
 MUCH_WORK_FRAMES = 50_000  # below, starting a private Ray costs more than it saves
@@ -187,6 +189,9 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
     recipe = load_recipe(given.recipe, given.set)
     if recipe.ensemble is not None or given.member:
         recipe = recipe.member(given.member or next(iter(recipe.ensemble.members if recipe.ensemble else ()), ""))
+    translates = SYSTEMS[recipe.system].translates
+    if translates:  # the language model's folder says sizes and tokens; the recogniser is in the checkpoint
+        recipe = completed(recipe.model_copy(update={"init": {name: path for name, path in recipe.init.items() if name != RECOGNISER}}))
     return bundle_from_published(
         given.published,
         folder,
@@ -196,6 +201,7 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
         classes=_published_classes(given, recipe, shards),
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
+        tokens=tokens_of(recipe) if translates else None,
         unchecked=given.any_stream,
     )
 

@@ -11,6 +11,11 @@ from safetensors.torch import load_file
 
 from models.bundle import Bundle
 from models.errors import RecipeError, SignrayError, TrainingError
+from models.mska.network import Mska
+from models.mska.published import export
+from models.published.loading import renamed
+from models.translation.network import SignToText
+from models.translation.published import MAPPER, TRANSLATOR_RENAMES
 from models.translation.recogniser import TranslatingRecogniser, cross_attention, evaluation_heads
 from models.translation.small import save_small_mbart
 from models.translation.tokens import TranslationTokens
@@ -19,6 +24,7 @@ from tests.unit.serve.in_process import call, local_api, npz
 from tests.unit.tiny import tiny_clip
 from tests.unit.workloads.tiny_runs import CORPUS, TINY_MBART, altered_shards
 from workloads.evaluate import evaluate
+from workloads.evaluate import main as evaluate_main
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
 from workloads.predict import main as predict
@@ -89,6 +95,22 @@ def test_frozen_parts_stay_and_the_rest_learns(folder: Path, g2t: Bundle) -> Non
     start, rows = load_file(folder / "lm" / "gloss_embeddings.safetensors")["weight"], load_file(folder / "lm" / "model.safetensors")
     assert torch.equal(weights["translator.gloss_embedding.weight"], start)
     assert not torch.equal(weights["translator.mbart.model.encoder.layers.0.fc1.weight"], rows["model.encoder.layers.0.fc1.weight"])
+
+
+def test_a_released_checkpoint_is_evaluated_as_it_was_trained(joint: Bundle, folder: Path, tiny_shards: Path, tmp_path: Path) -> None:
+    network = joint.network()
+    assert isinstance(network, SignToText)
+    assert isinstance(network.recogniser, Mska)
+    released = export(network.recogniser) | {MAPPER + name: value for name, value in network.mapper.state_dict().items()}
+    released |= {renamed(name, TRANSLATOR_RENAMES): value for name, value in network.translator.state_dict().items()}
+    torch.save({"model": released}, tmp_path / "best.pth")
+    recipe_of(tmp_path, "released", "mska_slt", tiny_shards, folder / "lm")
+    options = [option for name in (RECOGNISER, "decoding.text={max_length: 12, n_best: 3}") for option in ("--set", name)]
+    command = ["--published", str(tmp_path / "best.pth"), "--recipe", str(tmp_path / "released.yaml"), *options]
+    evaluate_main([*command, "--shards", str(tiny_shards), "--split", "dev", "--out", str(tmp_path / "out"), "--workers", "local"])
+    own = evaluate(joint, ShardSet.open(tiny_shards), "dev", run_pieces=in_this_process, out=tmp_path / "own")
+    assert isinstance(own, Evaluation)
+    assert (tmp_path / "out" / "predictions.jsonl").read_text() == (tmp_path / "own" / "predictions.jsonl").read_text()
 
 
 def test_the_service_translates(joint: Bundle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
