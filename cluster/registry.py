@@ -66,7 +66,12 @@ def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
     tracking_uri: where the registry is (None: MLFLOW_TRACKING_URI, else the embedded one of `store`). Raises as `resolve`, and LookupError
     where the embedded registry isn't there: MLflow would make an empty one.
     """
-    registry = registry_uri(tracking_uri, store) if name.startswith(("models:/", "runs:/")) else ""
+    if not name.startswith(("models:/", "runs:/")):
+        return Path(name)
+    try:
+        registry = registry_uri(tracking_uri, store)
+    except LookupError as error:
+        raise LookupError(f"{name}: {error}") from None
     return resolve(name, tracking_uri=registry)
 
 

@@ -30,7 +30,7 @@ PLAN = Plan(num_workers=2, zero_stage=0, batch_size=8, accumulation=1, shuffle_p
 
 def _live_bytes() -> int:
     gc.collect()
-    tensors = [entry for entry in gc.get_objects() if isinstance(entry, torch.Tensor)]
+    tensors = [entry for entry in gc.get_objects() if issubclass(type(entry), torch.Tensor)]  # isinstance follows weak proxies, dead ones too
     tensors += [tensor.grad for tensor in tensors if tensor.is_leaf and tensor.grad is not None]
     return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
