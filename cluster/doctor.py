@@ -148,10 +148,14 @@ def _first_batch(folder: Path) -> Check:
     quiet_ray_data()
     began = time.perf_counter()
     try:
-        next(iter(ray.data.read_parquet(files).iter_batches(batch_size=16, batch_format="pyarrow")))
+        batches = iter(ray.data.read_parquet(files).limit(16).iter_batches(batch_size=16, batch_format="pyarrow"))
+        next(batches)
+        seconds = time.perf_counter() - began
+        for _ in batches:
+            pass  # to the end, so that the thread that reads has ended, too
     except (OSError, RayError) as error:
         return checks.first_batch(str(folder), len(files), None, _last_line(error))
-    return checks.first_batch(str(folder), len(files), time.perf_counter() - began)
+    return checks.first_batch(str(folder), len(files), seconds)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,6 +14,8 @@ REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 _DEFAULTS = {
     # No usage report leaves the machine.
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A late call of one of Ray's threads would otherwise connect again, after `ray.shutdown`, and the next `ray.init` fails.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Ray's newer Parquet reader opens a thread per file and yields its first batch only after some 100 MB.
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     # Otherwise each `print` of a Train worker appears twice.

@@ -25,7 +25,6 @@ from cluster.environment import REPOSITORY_ROOT, set_defaults  # noqa: E402
 from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
 
 set_defaults()
-README_TEST = "tests/integration/test_readme.py"  # takes minutes, each of its commands on a private cluster
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,8 +34,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByPlace(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::", 1)[0]
-            return "cluster" if file.startswith(("tests/browser/", "tests/integration/")) and file != README_TEST else file
+            return "cluster" if nodeid.startswith(("tests/browser/", "tests/integration/")) else nodeid.split("::", 1)[0]
 
     return ByPlace(config, log)
 
