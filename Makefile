@@ -9,7 +9,7 @@ BUNDLE ?= runs/demo/bundle
 PORT ?= 8000
 JOBS ?= 2
 UI_PORT ?= 5000
-.PHONY: help demo demo-isolated demo-slt demo-tune ui serve test check bench clean format
+.PHONY: help demo demo-isolated demo-slt demo-tune ui serve test test-cluster check bench clean format
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
@@ -48,6 +48,9 @@ check: $(VENV)/ready  ## format, lint, types, import contract
 
 test: check  ## check, then all tests that need no GPU
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
+
+test-cluster: $(VENV)/ready  ## what a cluster does to a run: hosts, heads, databases and networks that fail; one at a time, half an hour
+	@$(BIN)/python -m pytest -m cluster -n 0 --durations 40 tests/integration
 
 bench: $(VENV)/ready  ## measure speed; writes tests/benchmarks/RESULTS.md
 	@$(BIN)/python tests/benchmarks/run.py
