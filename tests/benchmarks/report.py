@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tests.benchmarks.figure import Figure
-from tests.benchmarks.machine import Machine
+from tests.benchmarks.results import Measured
 
 HEAD = """# Results of the benchmarks
 
-Written by `{command}` on {date}, in {seconds:.0f} s. Every figure is a ratio or a share measured in one run, both sides in turns; the spread is
-that of the middle half of the rounds (of all, where there are fewer than four). What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
+Written by `python tests/benchmarks/run.py`: whole (`make bench`), or a benchmark at a time (`--only NAME`), which leaves the others' sections as they were.
+Every figure is a ratio or a share measured in one run, both sides in turns; the spread is that of the middle half of the rounds (of all, where there are
+fewer than four). What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
 """
+BUSY = "**the machine was busy with other work: provisional**"
 
 
-def page(figures: Sequence[Figure], machine: Machine, *, command: str, date: str, seconds: float) -> str:
-    """The page of RESULTS.md."""
+def page(results: Mapping[str, Measured]) -> str:
+    """The page of RESULTS.md: a section a benchmark."""
+    return "\n".join([HEAD, *(section(name, measured) for name, measured in results.items())])
+
+
+def section(name: str, measured: Measured) -> str:
+    """A benchmark's machine and table."""
+    machine = measured.machine
     facts = [
-        f"- machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB",
-        f"- versions: {', '.join(f'{name} {number}' for name, number in machine.versions.items())}",
-        f"- load average before the start: {machine.load:.2f}",
+        f"{measured.date}, in {measured.seconds:.0f} s",
+        f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB",
+        ", ".join(f"{package} {number}" for package, number in machine.versions.items()),
+        f"load average before the start {machine.load:.2f}",
+        *([BUSY] if machine.loaded else []),
     ]
-    if machine.loaded:
-        facts.append("- **warning: the machine was busy with other work: these figures are provisional**")
-    table = ["| figure | median | spread | rounds | target | of it |", "|---|---:|---:|---:|---|---|", *map(row, figures)]
-    return "\n".join([HEAD.format(command=command, date=date, seconds=seconds), *facts, "", *table, ""])
+    table = ["| figure | median | spread | rounds | target | of it |", "|---|---:|---:|---:|---|---|", *map(row, measured.figures)]
+    return "\n".join([f"## {name}", "", "; ".join(facts) + ".", "", *table, ""])
 
 
 def row(figure: Figure) -> str:

@@ -1,6 +1,6 @@
 """Measure speed and memory: `python tests/benchmarks/run.py`, or `make bench`. Writes tests/benchmarks/RESULTS.md.
 
-python tests/benchmarks/run.py --only stack     one benchmark; prints its figures and writes nothing
+python tests/benchmarks/run.py --only stack     one benchmark: its figures alone are written anew (`--dry` prints them only)
 python tests/benchmarks/run.py --quick          a tiny network without Ray, to see that the code runs; the figures mean nothing
 """
 
@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -30,8 +30,10 @@ from cluster.environment import set_defaults  # noqa: E402
 from tests.benchmarks.figure import Figure  # noqa: E402
 from tests.benchmarks.machine import this_machine  # noqa: E402
 from tests.benchmarks.report import number, page  # noqa: E402
+from tests.benchmarks.results import Measured, read_results, write_results  # noqa: E402
 from tests.benchmarks.stack import Bench  # noqa: E402
 
+RECORDS = "results.json"
 BENCHES = (
     "stack",
     "data",
@@ -54,33 +56,45 @@ BENCHES = (
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     set_defaults()
-    machine, began = this_machine(), time.perf_counter()
-    if machine.loaded:
-        print(f"warning: load average {machine.load:.1f} on {machine.cores} cores: other work disturbs the figures", file=sys.stderr)
+    keep = not (options.quick or options.dry)
+    figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="bench") as folder, single_process_group() if options.quick else nullcontext():
-        figures = list(measured(options.only or BENCHES, Bench(folder=Path(folder), quick=options.quick)))
-    seconds = time.perf_counter() - began
+        bench = Bench(folder=Path(folder), quick=options.quick)
+        for name in options.only or BENCHES:
+            measured = measure(name, bench)
+            figures += measured.figures
+            if keep:  # at once: a benchmark that fails doesn't take the others' figures along
+                write(name, measured)
     # Wide where nobody looks: a log or a pipe keeps each row on its line.
     Console(width=None if sys.stdout.isatty() else 240).print(table(figures))
-    if not (options.quick or options.only):
-        text = page(figures, machine, command="python tests/benchmarks/run.py", date=time.strftime("%Y-%m-%d"), seconds=seconds)
-        (HERE / "RESULTS.md").write_text(text, encoding="utf-8")
-        print(f"wrote {HERE / 'RESULTS.md'} after {seconds:.0f} s")
+    if keep:
+        print(f"wrote {HERE / 'RESULTS.md'}")
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=BENCHES, help="this benchmark; can be given several times")
+    parser.add_argument("--dry", action="store_true", help="print the figures and write nothing")
     parser.add_argument("--quick", action="store_true", help="see in seconds that the benchmarks run")
     return parser
 
 
-def measured(names: Iterable[str], bench: Bench) -> Iterator[Figure]:
-    """The figures of the benchmarks `bench_<name>`, one after the other."""
-    for name in names:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        yield from import_module(f"tests.benchmarks.bench_{name}").measure(bench)
+def measure(name: str, bench: Bench) -> Measured:
+    """The figures of `bench_<name>`, with the machine as it was before."""
+    machine, began = this_machine(), time.perf_counter()
+    busy = f" (warning: load average {machine.load:.1f} on {machine.cores} cores: other work disturbs the figures)" if machine.loaded else ""
+    print(f"{name} ...{busy}", file=sys.stderr, flush=True)
+    figures = tuple(import_module(f"tests.benchmarks.bench_{name}").measure(bench))
+    return Measured(date=time.strftime("%Y-%m-%d"), seconds=time.perf_counter() - began, machine=machine, figures=figures)
+
+
+def write(name: str, measured: Measured) -> None:
+    """In place of what this benchmark had, in the order of BENCHES."""
+    results = {**read_results(HERE / RECORDS), name: measured}
+    ordered = {name: results[name] for name in BENCHES if name in results}
+    write_results(HERE / RECORDS, ordered)
+    (HERE / "RESULTS.md").write_text(page(ordered), encoding="utf-8")
 
 
 def table(figures: Iterable[Figure]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,8 @@ from cluster.environment import REPOSITORY_ROOT
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.report import page
+from tests.benchmarks.results import Measured, read_results, write_results
+from tests.benchmarks.run import HERE, RECORDS
 
 MACHINE = Machine(cpu="a core", cores=2, memory_gb=8.0, load=0.1, versions={"torch": "2.13.0"})
 
@@ -35,14 +38,32 @@ def test_figure(rounds: tuple[float, ...], median: float, spread: tuple[float, f
     assert (faster.met, faster.target, faster.noted("fast").note) == (median >= 2.5, "≥ 2.50", "5 ms; fast")
 
 
+def measured(*figures: Figure, machine: Machine = MACHINE) -> Measured:
+    return Measured(date="2026-01-02", seconds=61.2, machine=machine, figures=figures)
+
+
 def test_page() -> None:
     figures = [Figure(name="a / b", rounds=(1.25,), note="5 ms over 4 ms", at_most=1.1), Figure(name="c", rounds=(3.0, 4.0), note="", unit="%")]
-    text = page(figures, MACHINE, command="make bench", date="2026-01-02", seconds=61.2)
+    text = page({"first": measured(*figures)})
+    assert "## first\n\n2026-01-02, in 61 s; a core, 2 cores, 8 GB; torch 2.13.0; load average before the start 0.10.\n" in text
     assert "| a / b | 1.250 × |  | 1 | ≤ 1.10: **missed** | 5 ms over 4 ms |" in text
     assert "| c | 3.500 % | 3.000–4.000 | 2 |  |  |" in text
-    assert "warning" not in text
+    assert "provisional" not in text
 
 
 def test_page_of_a_busy_machine() -> None:
     busy = Machine(cpu="a core", cores=2, memory_gb=8.0, load=3.0, versions={})
-    assert "provisional" in page([], busy, command="make bench", date="2026-01-02", seconds=1.0)
+    assert "provisional" in page({"first": measured(machine=busy)})
+
+
+def test_one_benchmark_anew_leaves_the_others(tmp_path: Path) -> None:
+    first, second = measured(Figure(name="a", rounds=(1.0, 2.0), note="n", at_least=1.5)), measured(Figure(name="b", rounds=(3.0,), note=""))
+    write_results(tmp_path / "results.json", {"first": first, "second": second})
+    kept = read_results(tmp_path / "results.json")
+    assert kept == {"first": first, "second": second}
+    assert read_results(tmp_path / "none.json") == {}
+
+
+def test_results_are_those_of_the_page() -> None:
+    """RESULTS.md is written from the records; a row edited by hand is found."""
+    assert (HERE / "RESULTS.md").read_text(encoding="utf-8") == page(read_results(HERE / RECORDS))
