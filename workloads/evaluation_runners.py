@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from cluster.environment import quiet_logging, quiet_ray_data, set_defaults
 from cluster.ray_cluster import connect
+from cluster.storage import Location
 from models.classification import Classifier
 from models.errors import SignrayError
 from models.inputs.clip import Clip
@@ -32,7 +32,7 @@ GROUPS_PER_PIECE = 2
 class Piece:
     """Some row groups of one shard; num_clips: in them."""
 
-    file: Path
+    file: Location
     groups: tuple[int, ...]
     num_clips: int
 

@@ -24,6 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from cluster.storage import Location
 from models.errors import CorpusError, ShardError
 from models.inputs.inputs import Modality
 from models.pose import PoseEstimator
@@ -36,6 +37,7 @@ from workloads.estimation import add_pose_arguments, chosen_pose
 from workloads.frame_arguments import add_frame_arguments, frame_options
 from workloads.frame_encoding import AS_THEY_ARE, FrameOptions
 from workloads.part_runners import RunParts, in_this_process, with_ray
+from workloads.shard_files import shard_location, store_errors
 from workloads.shard_writer import (
     REJECTED_FILE,
     REPORT_FILE,
@@ -71,7 +73,7 @@ class PreprocessOptions:
     """
 
     corpus: str
-    out: Path
+    out: Location
     source: Path | None = None
     vocabulary: Path | None = None
     lower_case: bool | None = None
@@ -105,9 +107,12 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
     vocabulary = import_vocabulary(vocabulary_file, lower_case) if vocabulary_file else None
     num_keypoints = options.num_keypoints or corpus.num_keypoints
     record = _options_record(options, corpus, vocabulary_file, lower_case, num_keypoints)
-    if _up_to_date(options, record):
+    with store_errors():
+        up_to_date = _up_to_date(options, record)
+    if up_to_date:
         return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
-    check_space(options.out, corpus.parts, options.frames)
+    if isinstance(options.out, Path):
+        check_space(options.out, corpus.parts, options.frames)
     with alone(options.out):
         summaries = _write_parts(options, corpus, num_keypoints, record, run_parts or _default_runner(corpus))
         clips = [clip for summary in summaries for clip in summary.clips]
@@ -255,7 +260,7 @@ def extractor_warnings(corpus: CorpusFile, pose: PoseEstimator | None) -> Iterat
 def verify(arguments: Sequence[str]) -> None:
     """The command line of `verify`: every byte of finished shards against the checksums that were taken when they were written."""
     parser = argparse.ArgumentParser(prog="preprocess.py verify", description="Read finished shards and compare every checksum.")
-    parser.add_argument("shards", type=Path, help="folder that preprocess.py wrote")
+    parser.add_argument("shards", help="folder or s3:// URI that preprocess.py wrote")
     shards = ShardSet.open(parser.parse_args(arguments).shards)
     shards.verify()
     print(f"{shards.path}: {len(shards.corpus.files):,} files as they were written, checksum {shards.checksum}")
@@ -265,7 +270,7 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
     parser = argparse.ArgumentParser(prog="preprocess.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", required=True, choices=list(CORPORA), help="which reader takes the source")
     parser.add_argument("--source", type=Path, help="folder of the corpus, or the manifest's file (.csv, .tsv, .jsonl, .parquet)")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the shards; every node must see it")
+    parser.add_argument("--out", required=True, help="folder of the shards, which every node must see, or s3://BUCKET/PREFIX")
     parser.add_argument(
         "--vocabulary", type=Path, help="gloss vocabulary: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the corpus's, else built from train)"
     )
@@ -287,7 +292,7 @@ def _parsed(arguments: Sequence[str] | None) -> tuple[PreprocessOptions, RunPart
         parser.error(f"--limit {given.limit}: at least 1 is expected")
     options = PreprocessOptions(
         corpus=given.corpus,
-        out=given.out,
+        out=shard_location(given.out),
         source=given.source,
         vocabulary=given.vocabulary,
         lower_case=given.lower_case,

@@ -6,18 +6,21 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from cluster.lease import leased
 from cluster.spool import exclusive
+from cluster.storage import Location, Place, file_size
 from models.errors import ShardError
 from models.pose import PoseEstimator
 from workloads.corpora.corpus import Part, Rejection, file_digest
@@ -28,6 +31,7 @@ from workloads.shards import CORPUS_FILE, ROW_GROUP_ROWS, SCHEMA, CorpusFile, Sh
 from workloads.validation import ClipFacts, clip_facts
 
 STAGING, LOCK = ".writing", "lock"
+LEASE = ".writer"  # the lock, in a store: the staging folder comes only after it
 REJECTED_FILE = "rejected.jsonl"
 REPORT_FILE = "report.json"
 RUN_FILE = "run.json"  # what the staging folder's parts are made of
@@ -58,7 +62,7 @@ _SUMMARY = TypeAdapter(PartSummary)
 
 
 def write_part(
-    part: Part, number: int, staging: Path, num_keypoints: int, frames: FrameOptions | None = None, pose: PoseEstimator | None = None
+    part: Part, number: int, staging: Location, num_keypoints: int, frames: FrameOptions | None = None, pose: PoseEstimator | None = None
 ) -> PartSummary:
     """Write a part's recordings to `staging`, unless an earlier run finished it; the bytes depend on the part alone, not on who writes it or when."""
     note = staging / f"{number:05d}.json"
@@ -79,11 +83,13 @@ def write_part(
     return summary
 
 
-def _finished_part(note: Path) -> PartSummary | None:
+def _finished_part(note: Location) -> PartSummary | None:
     """The summary of a part whose files are all there."""
     try:
         summary = _SUMMARY.validate_json(note.read_bytes())
-        whole = all((note.parent / name).stat().st_size == file.bytes for name, file in summary.files)
+        whole = all(file_size(note.parent / name) == file.bytes for name, file in summary.files)
+    except ConnectionError as error:
+        raise ShardError(str(error)) from None
     except (OSError, ValueError):
         return None
     return summary if whole else None
@@ -118,8 +124,13 @@ def _row_group(rows: Iterator[dict[str, Any]], count: int) -> list[dict[str, Any
     return group
 
 
-def _write_shard(path: Path, block: list[dict[str, Any]], rows: Iterator[dict[str, Any]], num_keypoints: int) -> ShardFile:
-    """Write `block` and what follows it in `rows`, up to a shard's size, one row group at a time."""
+def _write_shard(path: Location, block: list[dict[str, Any]], rows: Iterator[dict[str, Any]], num_keypoints: int) -> ShardFile:
+    """Write `block` and what follows it in `rows`, up to a shard's size, one row group at a time; for a store on this disk first."""
+    if isinstance(path, Place):
+        with tempfile.TemporaryDirectory(prefix="shard-") as folder:
+            file = _write_shard(Path(folder) / path.name, block, rows, num_keypoints)
+            path.put(Path(folder) / path.name)
+            return file
     schema = SCHEMA.with_metadata(file_metadata(num_keypoints))
     written = size = 0
     with ExitStack() as stack:
@@ -134,27 +145,30 @@ def _write_shard(path: Path, block: list[dict[str, Any]], rows: Iterator[dict[st
 
 
 @contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk or a missing permission into a ShardError that names `path`."""
+def write_errors(path: Location) -> Iterator[None]:
+    """Turns a full disk, a missing permission or a store that stays away into a ShardError that names `path`."""
     try:
         yield
+    except ConnectionError as error:
+        raise ShardError(str(error)) from None
     except OSError as error:
         raise ShardError(f"{path}: can't be written ({error.strerror or error}): make room or choose another --out") from None
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Hold `out` for writing. Raises ShardError while another process of this host writes it."""
+def alone(out: Location) -> Iterator[None]:
+    """Hold `out` for writing. Raises ShardError while another process writes it: of this host, of any in a store."""
     with ExitStack() as held:
         with write_errors(out):
             try:
-                held.enter_context(exclusive(out.resolve() / STAGING / LOCK, wait=False))
-            except BlockingIOError:
-                raise ShardError(f"{out} is being written by another process: wait for its end, or choose another --out") from None
+                held.enter_context(leased(out / LEASE) if isinstance(out, Place) else exclusive(out.resolve() / STAGING / LOCK, wait=False))
+            except BlockingIOError as error:
+                by = str(error) if isinstance(out, Place) else "another process"
+                raise ShardError(f"{out} is being written by {by}: wait for its end, or choose another --out") from None
         yield
 
 
-def clear(out: Path, record: Mapping[str, Any] | None = None) -> Path:
+def clear(out: Location, record: Mapping[str, Any] | None = None) -> Location:
     """Take back what an earlier run left and return the staging folder, with the finished parts of a killed run that made the same (`record`).
 
     The staging folder comes first, for it marks `out` as ours; then `corpus.json` goes, so that no reader accepts what is no longer whole.
@@ -163,18 +177,25 @@ def clear(out: Path, record: Mapping[str, Any] | None = None) -> Path:
     staging.mkdir(parents=True, exist_ok=True)
     for name in (CORPUS_FILE, REPORT_FILE, REJECTED_FILE):
         (out / name).unlink(missing_ok=True)
-    for shard in out.glob("*/part-*.parquet"):
-        shard.unlink()
+    for name in _names(out, "*/part-*.parquet"):
+        (out / name).unlink(missing_ok=True)
     made = json.dumps(record, sort_keys=True)
     note = staging / RUN_FILE
     if record is None or not note.exists() or note.read_text(encoding="utf-8") != made:
-        for left in (*staging.glob("*.parquet"), *staging.glob("*.json")):  # the lock stays
-            left.unlink()
+        for name in (*_names(staging, "*.parquet"), *_names(staging, "*.json")):  # the lock stays
+            (staging / name).unlink(missing_ok=True)
         write_text(note, made)
     return staging
 
 
-def place_shards(out: Path, summaries: Sequence[PartSummary]) -> dict[str, ShardFile]:
+def _names(folder: Location, pattern: str) -> list[str]:
+    """What lies in a folder, by a pattern of `pathlib`; relative to it."""
+    if isinstance(folder, Place):
+        return [name for name in folder.sizes() if name.count("/") == pattern.count("/") and PurePosixPath(name).match(pattern)]
+    return [path.relative_to(folder).as_posix() for path in folder.glob(pattern)]
+
+
+def place_shards(out: Location, summaries: Sequence[PartSummary]) -> dict[str, ShardFile]:
     """Move the staged files to their places, numbered within their split in the order of the parts; returns path in `out` → file."""
     placed: dict[str, ShardFile] = {}
     numbers: dict[str, int] = {}
@@ -183,28 +204,42 @@ def place_shards(out: Path, summaries: Sequence[PartSummary]) -> dict[str, Shard
             number = numbers[summary.split] = numbers.get(summary.split, -1) + 1
             target = out / summary.split / f"part-{number:05d}.parquet"
             target.parent.mkdir(exist_ok=True)
-            os.replace(out / STAGING / name, target)
+            _move(out / STAGING / name, target)
             placed[f"{summary.split}/{target.name}"] = file
     return placed
 
 
-def finish(out: Path, corpus: CorpusFile) -> None:
+def _move(source: Location, target: Location) -> None:
+    if isinstance(source, Place) and isinstance(target, Place):
+        source.move(target)
+    else:
+        os.replace(str(source), str(target))
+
+
+def finish(out: Location, corpus: CorpusFile) -> None:
     """Write `corpus.json`, which makes the folder a shard set; the staging folder marks an unfinished one and goes last."""
     write_json(out / CORPUS_FILE, corpus)
-    shutil.rmtree(out / STAGING)
+    staging = out / STAGING
+    if isinstance(staging, Place):
+        staging.remove()
+    else:
+        shutil.rmtree(staging)
 
 
-def write_rejections(out: Path, rejections: Sequence[Rejection]) -> None:
+def write_rejections(out: Location, rejections: Sequence[Rejection]) -> None:
     write_text(out / REJECTED_FILE, "".join(json.dumps(dataclasses.asdict(rejection), ensure_ascii=False) + "\n" for rejection in rejections))
 
 
-def write_json(path: Path, record: CorpusFile | Mapping[str, Any]) -> None:
+def write_json(path: Location, record: CorpusFile | Mapping[str, Any]) -> None:
     value = record.model_dump(mode="json") if isinstance(record, CorpusFile) else record
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Location, text: str) -> None:
     """Write a file as a whole or not at all."""
+    if isinstance(path, Place):
+        path.write_text(text)
+        return
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     _sync(partial)

@@ -15,17 +15,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from cluster.storage import Location, Place, file_size
 from models.class_map import ClassMap
 from models.errors import ShardError, VocabularyError
 from models.inputs.clip import Clip
@@ -33,12 +32,12 @@ from models.inputs.frames import EncodedPictures, Frames
 from models.inputs.inputs import Modality
 from models.media import VideoSegment
 from models.vocabulary import Vocabulary
+from workloads.shard_files import AGAIN, digest, open_shard, retried, row_group, shard_errors, shard_location, store_errors
 
 FORMAT = 2
 CHANNELS = 3
 ROW_GROUP_ROWS = 16  # a reader holds one row group: about 3 MB of the keypoints of 150-frame clips
 CORPUS_FILE = "corpus.json"
-AGAIN = "run preprocess again"
 INDEX_COLUMNS = ("name", "signer", "gloss", "label", "text", "n_frames")
 
 SCHEMA = pa.schema(
@@ -64,6 +63,7 @@ SCHEMA = pa.schema(
 PICTURE_FORMS = ("jpeg", "png", "webp")
 VIDEO_FORM = "h264"
 KEYPOINTS_ONLY: tuple[Modality, ...] = ("keypoints",)
+READERS_AT_ONCE = 16  # of the files of a store, where reading is waiting
 _COLUMNS_OF: dict[Modality, tuple[str, ...]] = {"keypoints": ("keypoints", "extractor"), "frames": ("frames", "frames_form", "frames_width", "frames_height")}
 
 
@@ -135,21 +135,24 @@ class IndexRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSet:
-    """A finished folder of shards; reading is lazy, one row group at a time."""
+    """A finished folder of shards, on a disk or in a store; reading is lazy, one row group at a time."""
 
-    path: Path
+    path: Location
     corpus: CorpusFile
+    _indices: dict[str, list[IndexRow]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> ShardSet:
-        """Read `corpus.json` and check that each file is there in full size.
+    def open(cls, path: str | Location) -> ShardSet:
+        """Read `corpus.json` and check that each file is there in full size. path: a folder, or a URI as `cluster.storage.location` takes it.
 
-        Errors: ShardError for a folder without a readable `corpus.json`, of a newer format, or with a missing or truncated shard.
+        Errors: ShardError for a folder without a readable `corpus.json`, of a newer format, or with a missing or truncated shard, and for a store that refuses.
         """
-        path = Path(path)
+        path = shard_location(path)
         shards = cls(path=path, corpus=read_corpus_file(path))
+        with store_errors():
+            sizes = path.sizes() if isinstance(path, Place) else {}
         for name, file in shards.corpus.files.items():
-            found = (path / name).stat().st_size if (path / name).is_file() else None
+            found = sizes.get(name) if isinstance(path, Place) else file_size(path / name)
             if found != file.bytes:
                 state = "is missing" if found is None else f"has {found} bytes instead of {file.bytes}"
                 raise ShardError(f"{path / name} {state}: the shards are damaged; {AGAIN}")
@@ -181,7 +184,7 @@ class ShardSet:
     def checksum(self) -> str:
         return self.corpus.checksum
 
-    def files(self, split: str) -> list[Path]:
+    def files(self, split: str) -> list[Location]:
         """The Parquet files of a split, in order. Errors: ShardError naming the splits where there is none of this name."""
         if split not in self.corpus.splits:
             raise ShardError(f"{self.path} has no split {split!r}: its splits are {', '.join(self.splits)}")
@@ -189,11 +192,13 @@ class ShardSet:
 
     def index(self, split: str) -> list[IndexRow]:
         """The small columns of a split's recordings, in the order of the shards; keypoints are not read."""
-        rows = []
-        for file in self.files(split):
-            with _shard_errors(file):
-                rows += pq.read_table(file, columns=list(INDEX_COLUMNS), use_threads=False).to_pylist()
-        return [_index_row(row, split) for row in rows]
+        files = self.files(split)
+        if not isinstance(self.path, Place):
+            return [row for file in files for row in _index_of(file, split)]
+        if split not in self._indices:
+            with ThreadPoolExecutor(max_workers=READERS_AT_ONCE) as pool:
+                self._indices[split] = [row for rows in pool.map(lambda file: _index_of(file, split), files) for row in rows]
+        return list(self._indices[split])
 
     def rows(self, split: str, names: Collection[str] | None = None, *, modalities: Sequence[Modality] = KEYPOINTS_ONLY) -> Iterator[Clip]:
         """The clips of a split (those of `names`, where given) with these modalities, in the order of the shards, read in this process without Ray."""
@@ -205,15 +210,15 @@ class ShardSet:
     def verify(self) -> None:
         """Compare every checksum. Errors: ShardError naming the first file whose contents differ."""
         for name, file in self.corpus.files.items():
-            with (self.path / name).open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            with shard_errors(self.path / name):
+                found = digest(self.path / name)
             if found != file.sha256:
                 raise ShardError(f"{self.path / name}: its contents differ from what preprocess wrote; {AGAIN} with --force")
         if corpus_checksum(self.corpus.files, self.corpus.vocabulary, self.corpus.labels) != self.corpus.checksum:
             raise ShardError(f"{self.path / CORPUS_FILE}: its checksum doesn't fit its contents; {AGAIN} with --force")
 
 
-def read_corpus_file(path: Path) -> CorpusFile:
+def read_corpus_file(path: Location) -> CorpusFile:
     """`corpus.json` of a shard folder. Errors: ShardError as of `ShardSet.open`."""
     file = path / CORPUS_FILE
     try:
@@ -222,6 +227,8 @@ def read_corpus_file(path: Path) -> CorpusFile:
         if path.is_dir():
             raise ShardError(f"{path} has no {CORPUS_FILE}: preprocess was not finished: run it again") from None
         raise ShardError(f"{path}: no such folder of shards; make it with preprocess --out") from None
+    except ConnectionError as error:
+        raise ShardError(str(error)) from None
     except (OSError, ValueError) as error:
         raise ShardError(f"{file}: can't be read ({error}); {AGAIN} with --force") from None
     version = record.get("format") if isinstance(record, dict) else None
@@ -280,32 +287,29 @@ def file_metadata(num_keypoints: int) -> dict[bytes, bytes]:
     return {b"signray.shard": json.dumps({"format": FORMAT, "keypoints": num_keypoints, "channels": CHANNELS}).encode()}
 
 
-@contextmanager
-def _shard_errors(file: Path) -> Iterator[None]:
-    """Turns a failure to read `file` into a ShardError that names it."""
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{file}: truncated or damaged ({' '.join(str(error).split())[:100]}); {AGAIN} with --force") from None
+def _index_of(file: Location, split: str) -> list[IndexRow]:
+    with open_shard(file) as parquet:
+        table = retried(file, lambda: parquet.read(columns=list(INDEX_COLUMNS), use_threads=False))
+    return [_index_row(row, split) for row in table.to_pylist()]
 
 
-def row_group_sizes(file: Path) -> list[int]:
+def row_group_sizes(file: Location) -> list[int]:
     """Recordings in each row group of a shard. Errors: ShardError where it can't be read."""
-    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+    with open_shard(file) as parquet:
         return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
 
 
-def read_row_groups(file: Path, groups: Iterable[int], modalities: Sequence[Modality] = KEYPOINTS_ONLY) -> Iterator[Clip]:
+def read_row_groups(file: Location, groups: Iterable[int], modalities: Sequence[Modality] = KEYPOINTS_ONLY) -> Iterator[Clip]:
     """The clips of some row groups of a shard, by number, one group at a time: a piece of work. Errors: ShardError where it can't be read."""
-    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+    with open_shard(file) as parquet:
         columns = columns_of(parquet.schema_arrow, modalities)
         for number in groups:
-            yield from _clips(parquet.read_row_group(number, columns=columns, use_threads=False), None)
+            yield from _clips(row_group(file, parquet, number, columns), None)
 
 
-def shard_columns(file: Path, modalities: Sequence[Modality]) -> list[str]:
+def shard_columns(file: Location, modalities: Sequence[Modality]) -> list[str]:
     """The columns of a shard that clips with these modalities are made of. Errors: ShardError where it can't be read."""
-    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+    with open_shard(file) as parquet:
         return columns_of(parquet.schema_arrow, modalities)
 
 
@@ -315,13 +319,13 @@ def columns_of(schema: pa.Schema, modalities: Sequence[Modality]) -> list[str]:
     return [name for name in schema.names if name not in others]
 
 
-def _row_groups(file: Path, wanted: frozenset[str] | None, modalities: Sequence[Modality]) -> Iterator[pa.Table]:
-    with _shard_errors(file), pq.ParquetFile(file) as parquet:
+def _row_groups(file: Location, wanted: frozenset[str] | None, modalities: Sequence[Modality]) -> Iterator[pa.Table]:
+    with open_shard(file) as parquet:
         columns = columns_of(parquet.schema_arrow, modalities)
         for number in range(parquet.num_row_groups):
-            if wanted is not None and wanted.isdisjoint(parquet.read_row_group(number, columns=["name"])["name"].to_pylist()):
+            if wanted is not None and wanted.isdisjoint(row_group(file, parquet, number, ["name"])["name"].to_pylist()):
                 continue
-            yield parquet.read_row_group(number, columns=columns, use_threads=False)
+            yield row_group(file, parquet, number, columns)
 
 
 def clips_from_table(table: pa.Table) -> Iterator[Clip]:

@@ -16,6 +16,7 @@ from cluster.ray_cluster import ClusterInfo, connect, default_num_cpus
 from models.errors import RecipeError, ShardError, TrainingError
 from models.inputs.inputs import Modality
 from workloads.recipe import Recipe, parse_recipe
+from workloads.shard_files import for_ray
 from workloads.shards import ShardSet, shard_columns
 from workloads.training.events import EVENTS, EventLog
 from workloads.training.faults import read_fault
@@ -119,8 +120,9 @@ def _dataset(shards: ShardSet, split: str, modalities: Sequence[Modality]) -> An
     from ray.exceptions import RayError
 
     files = shards.files(split)
+    paths, filesystem = for_ray(files)
     try:
-        return ray.data.read_parquet([str(path) for path in files], columns=shard_columns(files[0], modalities))
+        return ray.data.read_parquet(paths, filesystem=filesystem, columns=shard_columns(files[0], modalities))
     except (OSError, RayError) as error:
         raise ShardError(f"Ray Data can't read {shards.path / split} ({last_line(error)}): all nodes must see the shards") from None
 

@@ -1,0 +1,88 @@
+"""One writer at a time for a folder in a store, among the processes of all hosts: what a lock file is on a disk."""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psutil
+
+from cluster.storage import Place
+
+RENEWED_S, GONE_S = 20.0, 120.0  # a holder that was silent for so long is gone
+SETTLED_S = 0.3  # of two that begin at the same moment the later one wins, and the other sees it
+
+
+class Lease:
+    """A held place. `held` turns False when another process has taken it, after this one was silent for too long."""
+
+    def __init__(self, place: Place) -> None:
+        self.place, self.held = place, True
+        self._id = uuid.uuid4().hex
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def take(self) -> None:
+        """Raises BlockingIOError, which says by whom, while another process holds it; ConnectionError as every access does."""
+        holder = self._read()
+        if holder and not _is_gone(holder):
+            silent = max(0.0, time.time() - holder["time"])
+            raise BlockingIOError(
+                f"process {holder['pid']} on {holder['host']}, heard of {silent:.0f} s ago; after {GONE_S:.0f} s of silence it counts as gone"
+            )
+        self._write()
+        if holder is None:
+            time.sleep(SETTLED_S)
+            if (now := self._read()) and now["id"] != self._id:
+                raise BlockingIOError(f"process {now['pid']} on {now['host']}, which began at the same moment")
+        self._thread.start()
+
+    def release(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+        with suppress(OSError):
+            if self.held and (now := self._read()) and now["id"] == self._id:
+                self.place.unlink(missing_ok=True)
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWED_S):
+            with suppress(OSError):  # the store is away: the next time
+                now = self._read()
+                if now and now["id"] != self._id:
+                    self.held = False
+                    return
+                self._write()
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            holder: dict[str, Any] = json.loads(self.place.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return holder
+
+    def _write(self) -> None:
+        holder = {"id": self._id, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+        self.place.write_text(json.dumps(holder))
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    """Whether it was killed on this host, or has long been silent."""
+    dead = holder["host"] == socket.gethostname() and not psutil.pid_exists(int(holder["pid"]))
+    return dead or time.time() - float(holder["time"]) > GONE_S
+
+
+@contextmanager
+def leased(place: Place) -> Iterator[Lease]:
+    """Hold an object of a store for the time of the block. Raises as `Lease.take`."""
+    lease = Lease(place)
+    lease.take()
+    try:
+        yield lease
+    finally:
+        lease.release()
