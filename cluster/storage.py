@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster.store_access import NotWholeError, endpoint, filesystem, patiently
+from cluster.store_access import NotWholeError, endpoint, filesystem, no_bucket, patiently
 
 SCHEME = "s3://"
 CHUNK = 16 << 20
@@ -56,11 +56,11 @@ class Place:
         return self.size() is not None
 
     def is_dir(self) -> bool:
-        """Whether anything lies below."""
-        return bool(patiently(lambda: self._info().type.name == "Directory", str(self)))
+        """Whether any object lies below; pyarrow leaves a marker where the last one was deleted, which is none."""
+        return bool(self.sizes())
 
     def exists(self) -> bool:
-        return bool(patiently(lambda: self._info().type.name != "NotFound", str(self)))
+        return self.is_file() or self.is_dir()
 
     def size(self) -> int | None:
         """Bytes of the object; None where there is none."""
@@ -72,6 +72,8 @@ class Place:
         from pyarrow.fs import FileSelector
 
         infos = patiently(lambda: self._fs().get_file_info(FileSelector(self.key, recursive=True, allow_not_found=True)), str(self))
+        if not infos:
+            self._require_bucket()
         return dict(sorted((info.path[len(self.key) + 1 :], int(info.size)) for info in infos if info.is_file))
 
     def iterdir(self) -> Iterator[Place]:
@@ -91,7 +93,11 @@ class Place:
             with self._fs().open_input_stream(self.key) as stream:
                 return bytes(stream.read())
 
-        return patiently(read, str(self))
+        try:
+            return patiently(read, str(self))
+        except FileNotFoundError:
+            self._require_bucket()
+            raise
 
     def read_text(self, encoding: str = "utf-8") -> str:
         return self.read_bytes().decode(encoding)
@@ -174,6 +180,11 @@ class Place:
 
     def _info(self) -> Any:
         return self._fs().get_file_info(self.key)
+
+    def _require_bucket(self) -> None:
+        """Raises ConnectionError where there is none: pyarrow says of what lies in one only that it isn't found."""
+        if patiently(lambda: self._fs().get_file_info(self.bucket).type.name, str(self)) == "NotFound":
+            raise no_bucket(str(self))
 
     def _require(self, size: int) -> None:
         found = self._info()

@@ -26,7 +26,7 @@ LONGEST_WAIT_S = 15.0
 SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _CREDENTIALS = (*SECRETS[:1], "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _DENIED = re.compile(
-    r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_SIGNATURE|INVALID_CLIENT_TOKEN_ID|UNRECOGNIZED_CLIENT|EXPIRED_TOKEN|HTTP status 40[13]\b"
+    r"ACCESS_DENIED|INVALID_ACCESS_KEY_ID|SIGNATURE_DOES_NOT_MATCH|INVALID_SIGNATURE|INVALID_CLIENT_TOKEN_ID|EXPIRED_TOKEN|HTTP status 40[13]\b"
 )
 
 T = TypeVar("T")
@@ -111,15 +111,19 @@ def _patience() -> float:
 
 def _raise_if_refused(error: OSError, where: str) -> None:
     text = str(error)
-    bucket = where.removeprefix("s3://").partition("/")[0]
     if "NO_SUCH_BUCKET" in text:
-        raise ConnectionError(f"{where}: {_name()} has no bucket {bucket!r}: make it there, or mend the name") from None
+        raise no_bucket(where) from None
     if "TOO_SKEWED" in text:
         raise ConnectionError(f"{where}: this machine's clock is wrong, says {_name()}: set it") from None
     if _DENIED.search(text):
         raise ConnectionError(f"{where}: {_name()} refuses access ({_reason(error)}): {_credentials_advice()}") from None
     if "HTTP status 301" in text:
         raise ConnectionError(f"{where}: the bucket lies in another region: set AWS_REGION") from None
+
+
+def no_bucket(where: str) -> ConnectionError:
+    """The error for a URI whose bucket isn't there."""
+    return ConnectionError(f"{where}: {_name()} has no bucket {where.removeprefix('s3://').partition('/')[0]!r}: make it there, or mend the name")
 
 
 def _credentials_advice() -> str:

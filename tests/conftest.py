@@ -23,6 +23,7 @@ for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI"):
 
 from cluster.environment import REPOSITORY_ROOT, set_defaults  # noqa: E402
 from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
+from tests.store import Store, bucket_of, store_server  # noqa: E402
 
 set_defaults()
 
@@ -60,3 +61,18 @@ def shared_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared, which is not part of the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def store_address() -> Iterator[tuple[str, int]]:
+    """Host and port of the session's S3-compatible store."""
+    with store_server() as address:
+        yield address
+
+
+@pytest.fixture
+def store(store_address: tuple[str, int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Store]:
+    """A bucket of that store, named by the environment, for the time of one test; the local copies of places lie in its own folder."""
+    monkeypatch.setenv("SIGNRAY_WORK", str(tmp_path / "work"))
+    with bucket_of(store_address, monkeypatch) as store:
+        yield store

@@ -8,14 +8,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import torch
 
 from cluster.environment import quiet_logging
 from cluster.memory import available_bytes
 from cluster.ray_cluster import default_num_cpus, num_cores
+from cluster.storage import Location
 from models.errors import TrainingError
 from workloads.recipe import Recipe
+from workloads.shard_files import open_shard
 from workloads.shards import ShardSet
 from workloads.training.folders import placed, runs_root
 from workloads.training.footprint import Measured, Plan, checkpoint_bytes, footprint, nearest_fit, needed, settings
@@ -47,7 +48,7 @@ def dry_run(recipe: Recipe, *, worker_gib: float | None = None) -> None:
     quiet_logging()
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
     generate_shards(recipe)
-    shards = ShardSet.open(Path(recipe.data.shards))
+    shards = ShardSet.open(recipe.data.shards)
     for name, each in (members_of(recipe) or {"": recipe}).items():
         if name:
             print(f"member {name}")
@@ -114,13 +115,14 @@ def _memory_lines(recipe: Recipe, measured: Measured, plan: Plan, room: Room, st
 
 def store_bytes(recipe: Recipe, shards: ShardSet) -> int:
     """Object store that Ray Data keeps busy: a block that each worker reads, one that it prefetches, and one for each task that reads."""
-    biggest = max(_unpacked(path) for split in (recipe.data.train_split, recipe.data.dev_split) for path in shards.files(split))
+    biggest = max(_unpacked(file) for split in (recipe.data.train_split, recipe.data.dev_split) for file in shards.files(split))
     workers = recipe.train.num_workers
     return max(SMALLEST_STORE, min(biggest, BLOCK) * (2 * workers + default_num_cpus(workers)))
 
 
-def _unpacked(path: Path) -> int:
-    metadata = pq.read_metadata(path)
+def _unpacked(file: Location) -> int:
+    with open_shard(file) as parquet:
+        metadata = parquet.metadata
     return sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
 
 
