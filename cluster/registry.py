@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.spool import Json
+from cluster.storage import Place, fetched_folder, is_uri, location
 
+RECORD = "bundle.json"  # of a bundle in a store: names its other files, and is written last
+NAMES = ("models:/", "runs:/", "s3:/")  # what begins so is no path
 _IDENTITY_TAG = "spool.record"
 _TIME_TAG = "spool.time_ns"
 _LONGEST_CARD = 5000  # MLflow's limit in characters
@@ -61,11 +64,13 @@ def resolve(uri: str, *, tracking_uri: str, destination: Path | None = None) -> 
 
 
 def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
-    """Local folder of what a user named: a folder, or a URI as `resolve` takes it.
+    """Local folder of what a user named: a folder, a bundle in a store (`s3://BUCKET/PREFIX`: this machine's copy), or a URI as `resolve` takes it.
 
     tracking_uri: where the registry is (None: MLFLOW_TRACKING_URI, else the embedded one of `store`). Raises as `resolve`, and LookupError
-    where the embedded registry isn't there: MLflow would make an empty one.
+    where the store has no whole bundle, or the embedded registry isn't there: MLflow would make an empty one.
     """
+    if is_uri(name):
+        return _from_store(name)
     if not name.startswith(("models:/", "runs:/")):
         return Path(name)
     try:
@@ -73,6 +78,17 @@ def local_folder(name: str, *, tracking_uri: str | None, store: Path) -> Path:
     except LookupError as error:
         raise LookupError(f"{name}: {error}") from None
     return resolve(name, tracking_uri=registry)
+
+
+def _from_store(uri: str) -> Path:
+    try:
+        place = location(uri)
+        assert isinstance(place, Place)
+        return fetched_folder(place, last=RECORD)
+    except FileNotFoundError as error:
+        raise LookupError(str(error)) from None
+    except ValueError as error:
+        raise LookupError(f"bundle: {error}") from None
 
 
 def registry_uri(tracking_uri: str | None, store: Path) -> str:

@@ -8,6 +8,7 @@ their sizes and checksums, and that one is written last.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -249,36 +250,51 @@ def publish_folder(folder: Path, place: Place, *, last: str) -> None:
 def fetched_folder(place: Place, *, last: str) -> Path:
     """This machine's copy of a folder that `publish_folder` wrote, downloaded where the store's is another one.
 
-    Its contents are for the reader to verify by `last`. Raises FileNotFoundError where there is none, or it is replaced again and again meanwhile.
+    Raises FileNotFoundError where there is none, or it is replaced again and again meanwhile, LookupError where a file isn't what `last` says of it.
     """
     for _ in range(3):
-        record = (place / last).read_bytes()
+        try:
+            record = (place / last).read_bytes()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{place}: no {last} there: give what a training published; a folder that is still being written has none yet") from None
         copy = work_folder(place) / hashlib.sha256(record).hexdigest()[:16]
         if (copy / last).is_file():
             return copy
         with suppress(FileNotFoundError):  # it is being replaced: look again
-            download_folder(place, copy, keep=lambda place=place, record=record: (place / last).read_bytes() == record)
+            _download(place, copy, record, last)
             return copy
     raise FileNotFoundError(f"{place} is being replaced: try again")
 
 
-def download_folder(place: Place, folder: Path, *, keep: Any = None) -> None:
-    """Everything below a place as `folder`, which appears when all is there. keep: asked at the end; what it denies is thrown away.
-
-    Raises FileNotFoundError where something vanished meanwhile.
-    """
+def _download(place: Place, folder: Path, record: bytes, last: str) -> None:
+    """Everything below a place as `folder`, which appears when all is there, unless something else was published meanwhile."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as temporary:
         staging = Path(temporary) / "folder"
         staging.mkdir()
         _all_at_once(lambda name: (place / name).get(staging / name), list(place.sizes()))
-        if keep is not None and not keep():
+        if (place / last).read_bytes() != record:
             raise FileNotFoundError(f"{place} was replaced while it was read")
+        for name, digest in _digests(record).items():
+            if not (staging / name).is_file() or _sha256(staging / name) != digest:
+                raise LookupError(f"{place / name} isn't what {last} says of it: the copy there is damaged; publish it again")
         try:
             os.rename(staging, folder)
         except OSError:
             if not folder.is_dir():  # else another process was quicker
                 raise
+
+
+def _digests(record: bytes) -> dict[str, str]:
+    """The checksums that a folder's record gives, as those of bundles and shards do: `files: {name: {sha256: ...}}`."""
+    with suppress(ValueError, AttributeError, KeyError, TypeError):
+        return {str(name): str(entry["sha256"]) for name, entry in json.loads(record)["files"].items()}
+    return {}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _all_at_once(transfer: Any, names: Sequence[str]) -> None:

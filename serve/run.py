@@ -25,7 +25,7 @@ from types import FrameType
 
 from cluster.entry import run_entry_point
 from cluster.ray_cluster import connect
-from cluster.registry import local_folder
+from cluster.registry import NAMES, local_folder
 from models.ensemble import Ensemble, load
 from models.errors import SignrayError
 from models.pose import pose_estimator
@@ -68,7 +68,7 @@ def settings_of(given: argparse.Namespace) -> ServeSettings:
         "replicas": given.replicas,
     }
     return ServeSettings(
-        bundle=given.bundle if given.bundle.startswith(("models:/", "runs:/")) else str(Path(given.bundle).resolve()),
+        bundle=given.bundle if given.bundle.startswith(NAMES) else str(Path(given.bundle).resolve()),
         tracking_uri=given.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
         store=Path("runs").resolve(),
         **{name: value.resolve() if isinstance(value, Path) else value for name, value in chosen.items() if value is not None},

@@ -13,7 +13,9 @@ class ServeSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    bundle: str = Field(min_length=1, description="folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry")
+    bundle: str = Field(
+        min_length=1, description="folder of the bundle, s3://BUCKET/PREFIX, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
+    )
     tracking_uri: str | None = Field(None, description="MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of store)")
     store: Path = Field(Path("runs"), description="folder of the embedded registry")
     follow_s: float = Field(10.0, gt=0, description="how often a replica looks whether the alias of models:/NAME@ALIAS has moved")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cluster.storage import is_uri
 from models.batch import ENSEMBLE
 from models.bundle import Bundle
 from models.ensemble import Ensemble, check_members
@@ -44,7 +45,7 @@ def _named(text: str) -> tuple[str, str]:
         return name, source
     if text.startswith(("models:/", "runs:/")):
         return re.sub(r"[^\w.]+", "-", text.partition(":/")[2]).strip("-"), text
-    path = Path(text).resolve()
+    path = Path(text) if is_uri(text) else Path(text).resolve()
     return path.parent.name if path.name == "bundle" else path.name, text
 
 

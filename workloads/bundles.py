@@ -22,12 +22,12 @@ from models.vocabulary import Vocabulary
 from workloads.shards import ShardSet
 
 RUNS = Path("runs")  # where the embedded registry lies unless a URI says otherwise
-BUNDLE_HELP = "folder of the bundle, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
+BUNDLE_HELP = "folder of the bundle, s3://BUCKET/PREFIX, or models:/NAME@ALIAS or models:/NAME/VERSION of the model registry"
 TRACKING_HELP = f"MLflow's URI, for models:/ (default: MLFLOW_TRACKING_URI, else the embedded one of {RUNS}/)"
 
 
 def open_bundle(name: str, *, tracking_uri: str | None = None) -> Bundle | Ensemble:
-    """The bundle of a folder or a registry URI. Raises BundleError where there is none, ConnectionError where the registry doesn't answer."""
+    """The bundle that a user names (BUNDLE_HELP). Raises BundleError where there is none, ConnectionError where store or registry don't answer."""
     try:
         return load(local_folder(name, tracking_uri=tracking_uri, store=RUNS))
     except LookupError as error:

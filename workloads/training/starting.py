@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from cluster.storage import is_uri
 from models.bundle import Bundle, load_bundle
 from models.class_map import ClassMap
 from models.errors import CheckpointError, RecipeError, SignrayError
@@ -16,6 +17,7 @@ from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads.recipe import Recipe, starts_of
 from workloads.training.faults import gather
+from workloads.training.start_paths import start_path
 from workloads.training.translator_start import fill_translator
 
 
@@ -41,11 +43,11 @@ def _filled(network: nn.Module, recipe: Recipe, classes: Vocabulary | ClassMap) 
             start = starts_of(recipe.system)[name]
             match start:
                 case FileStart():
-                    remark = start.fill(network, Path(path))
+                    remark = start.fill(network, start_path(path))
                 case BundleStart():
-                    remark = _from_bundle(network, start, Path(path), classes)
+                    remark = _from_bundle(network, start, start_path(path), classes)
                 case TranslatorStart():
-                    remark = fill_translator(network, Path(path), classes)
+                    remark = fill_translator(network, start_path(path), classes)
             told.append(f"init.{name}: {path}{f': {remark}' if remark else ''}")
     except SignrayError as error:
         problem = f"init.{name}: {error}"
@@ -76,9 +78,12 @@ def start_bundle(start: BundleStart, path: Path) -> Bundle:
 
 
 def check_starts(recipe: Recipe) -> None:
-    """Raises RecipeError where something to begin from isn't there; what is in it is seen when the network is filled."""
+    """Raises RecipeError, of a store CheckpointError, where something to begin from isn't there; what is in it is seen when the network is filled."""
     starts = starts_of(recipe.system)
     for name, path in recipe.init.items():
+        if is_uri(path):
+            start_path(path)
+            continue
         if isinstance(starts[name], FileStart) and not Path(path).is_file():
             raise RecipeError(f"init.{name}: {path}: no such file; it is not downloaded, see the head of the recipe")
         if isinstance(starts[name], BundleStart) and not Path(path).is_dir():

@@ -19,6 +19,7 @@ from models.translation.tokens import TranslationTokens
 from models.translation.translator import Translator
 from models.vocabulary import Vocabulary
 from workloads.recipe import Recipe
+from workloads.training.start_paths import start_path
 
 DROPOUT = ("dropout", "attention_dropout", "activation_dropout")  # of training: the recipe's own, wherever the weights come from
 
@@ -32,7 +33,7 @@ def completed(recipe: Recipe) -> Recipe:
         return recipe
     changes: dict[str, Any] = {TRANSLATOR: _options(recipe, translator_path(recipe))}
     if RECOGNISER in recipe.init:
-        changes[RECOGNISER] = load_bundle(Path(recipe.init[RECOGNISER])).options
+        changes[RECOGNISER] = load_bundle(start_path(recipe.init[RECOGNISER])).options
     network = recipe.network.model_copy(update=changes)
     return recipe.model_copy(update={"network": type(network).model_validate(network.model_dump())})
 
@@ -43,7 +44,7 @@ def translator_path(recipe: Recipe) -> Path:
         raise RecipeError(
             f"init.translator: {recipe.system} needs a language model: the folder that workloads/prune_mbart.py wrote, or a bundle that translates"
         )
-    return Path(recipe.init[TRANSLATOR])
+    return start_path(recipe.init[TRANSLATOR])
 
 
 def tokens_of(recipe: Recipe) -> TranslationTokens:
