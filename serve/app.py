@@ -23,6 +23,7 @@ from ray.serve.handle import DeploymentHandle
 from cluster.registry import local_folder
 from models.bundle_record import EnsembleRecord, read_record
 from serve.api import build_api
+from serve.batching import Batcher
 from serve.problems import ProblemError
 from serve.settings import ServeSettings
 from serve.tasks import Prepared, Reply, Task, Upload
@@ -45,8 +46,7 @@ class ServedModel:
         self._worker = ModelWorker(settings, [partial(self._forward, member) for member in members])
         if "@" in settings.bundle:
             threading.Thread(target=self._follow, args=(settings.follow_s,), daemon=True).start()
-        self._batched.set_max_batch_size(settings.max_batch_size)
-        self._batched.set_batch_wait_timeout_s(settings.batch_wait_s)
+        self._batcher = Batcher(self._worker.answer, max_size=settings.max_batch_size, wait_s=settings.batch_wait_s)
 
     def _forward(self, member: DeploymentHandle, *arguments: Any) -> Any:
         """A member's heads, asked for from a thread of the worker: handles belong to the event loop."""
@@ -66,14 +66,9 @@ class ServedModel:
             except Exception as error:  # whatever: a registry that is away or a bundle that is broken must not end a service that answers
                 logger.warning("the model stays as it is: %s", error)
 
-    @serve.batch  # type: ignore[untyped-decorator]
-    async def _batched(self, tasks: list[Task]) -> list[Reply]:
-        self._loop = asyncio.get_running_loop()
-        return await asyncio.to_thread(self._worker.answer, tasks)
-
     async def recognise(self, task: Task) -> Reply:
-        reply: Reply = await self._batched(task)
-        return reply
+        self._loop = asyncio.get_running_loop()
+        return await self._batcher.ask(task)
 
     async def describe(self) -> Mapping[str, Any]:
         return self._worker.card

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -25,6 +25,7 @@ from models.joint_recognition import JointRecogniser
 from models.metrics.cleanup import clean
 from models.recognition import Recognition, SentenceAnswerer
 from models.vocabulary import Vocabulary
+from serve.batching import similar_lengths
 from serve.cards import common_layouts, modalities_of, model_card
 from serve.members import Forward, MemberFailedError, Resting, remote_networks
 from serve.samples import sample_card, sample_file
@@ -32,7 +33,6 @@ from serve.settings import ServeSettings
 from serve.tasks import Choice, Reply, Task
 
 logger = logging.getLogger("ray.serve")
-LONGEST_TO_SHORTEST = 1.25  # clips of a batch: more would spend the time on padding
 
 
 class ModelWorker:
@@ -219,13 +219,3 @@ def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> Se
         changes["weights"] = {name: (recogniser.weights or {})[name] for name in choice.members}
     return replace(recogniser, **changes)
 
-
-def similar_lengths(positions: Sequence[int], length: Callable[[int], int]) -> list[list[int]]:
-    """The positions in groups, the shortest first, whose longest clip is at most LONGEST_TO_SHORTEST times as long as their shortest."""
-    groups: list[list[int]] = []
-    for position in sorted(positions, key=length):
-        if groups and length(position) <= LONGEST_TO_SHORTEST * length(groups[-1][0]):
-            groups[-1].append(position)
-        else:
-            groups.append([position])
-    return groups

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from cluster.environment import REPOSITORY_ROOT
 from models.errors import BundleError
+from serve.batching import LONGEST_TO_SHORTEST, similar_lengths
 from serve.settings import ServeSettings
 from serve.tasks import Choice, Task
-from serve.worker import LONGEST_TO_SHORTEST, ModelWorker, similar_lengths
+from serve.worker import ModelWorker
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 
 
