@@ -141,10 +141,12 @@ def evaluation_heads(network: nn.Module, inputs: Inputs, clips: Sequence[Clip], 
         batch = prepare(batch)
     device = next(network.parameters()).device
     was_training = network.training
-    network.eval()
+    if was_training:  # in service it never is, and going through hundreds of modules takes milliseconds
+        network.eval()
     try:
         with torch.no_grad():  # not inference mode, whose tensors a network in training could not use afterwards
             heads: Heads = network(inputs.on_device(batch.to(device)))
     finally:
-        network.train(was_training)
+        if was_training:
+            network.train()
     return heads

@@ -45,12 +45,12 @@ class PoseEstimator:
         """Name and version of what estimates, for shards and bundles: `model@sha256`, then `+detector@sha256`."""
         return "+".join(model_name(path) for path in (self.model, self.detector) if path is not None)
 
-    def estimate(self, frames: Frames, *, watch: Watch = lambda num_frames: None) -> np.ndarray:
-        """Keypoints (T, 133, 3) float32 of a clip: x, y in pixels of its pictures, confidence.
+    def estimate(self, frames: Frames, *, watch: Watch = lambda num_frames: None, box: Box | None = None) -> np.ndarray:
+        """Keypoints (T, 133, 3) float32 of a clip: x, y in pixels of its pictures, confidence. box: where the signer is, instead of `signer_box`.
 
         Raises RecordingError where a picture can't be decoded or nobody is found, PoseModelError for files of another kind.
         """
-        crop = Crop.around(self._box(frames), open_model(self.model).input_size, padding=self.padding)
+        crop = Crop.around(box or self.signer_box(frames), open_model(self.model).input_size, padding=self.padding)
         parts = []
         for start in range(0, frames.num_frames, CHUNK_FRAMES):
             indices = np.arange(start, min(start + CHUNK_FRAMES, frames.num_frames))
@@ -58,7 +58,8 @@ class PoseEstimator:
             watch(len(indices))
         return np.concatenate(parts) if parts else np.empty((0, NUM_KEYPOINTS, 3), np.float32)
 
-    def _box(self, frames: Frames) -> Box:
+    def signer_box(self, frames: Frames) -> Box:
+        """Where the signer is in a clip: all of the picture without a detector. Raises RecordingError where nobody is found."""
         if self.detector is None or not frames.num_frames:
             return Box(left=0, top=0, right=frames.size[0], bottom=frames.size[1])
         looked_at = np.unique(np.linspace(0, frames.num_frames - 1, DETECTED_FRAMES).round().astype(int))

@@ -63,8 +63,11 @@ def add_service_endpoints(app: FastAPI, context: Context) -> None:
         """Answers as long as the front of the service runs."""
         return JSONResponse({"status": "live"})
 
-    @app.get("/v1/health/ready", tags=["service"], summary="Whether it can answer", responses={200: {"model": Health}, **problem_responses("not-ready")})
+    @app.get(
+        "/v1/health/ready", tags=["service"], summary="Whether it can answer", responses={200: {"model": Health}, **problem_responses("not-ready", "stopping")}
+    )
     async def ready() -> JSONResponse:
-        """Answers 200 when the model is loaded and answers; never asks for a key."""
+        """Answers 200 when the model is loaded and answers, 503 as soon as the service is ending; never asks for a key."""
+        context.gate.require_open()
         await in_time(backend.describe, settings.ready_timeout_s, "not-ready")
         return JSONResponse({"status": "ready"})

@@ -25,7 +25,7 @@ def build_api(backend: Backend, settings: ServeSettings) -> FastAPI:
     """The application. Raises ValueError where the file of API keys holds none."""
     app = FastAPI(title="signray", version=VERSION, description=ABOUT, docs_url=None, redoc_url=None)  # their pages load scripts of other hosts
     context = Context(backend=backend, settings=settings)
-    app.state.gate, app.state.backend = context.gate, backend
+    app.state.context, app.state.gate, app.state.backend = context, context.gate, backend  # for those who end it, and for tests
     app.add_middleware(Guard)
     app.add_middleware(Measured, metrics=context.metrics)
     add_problem_handlers(app)

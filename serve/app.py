@@ -30,7 +30,8 @@ from serve.tasks import Prepared, Reply, Task, Upload
 
 APPLICATION = "signray"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
-DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 10.0}  # how requests in work end before a replica does
+# How requests in work end before a replica does. Serve stops all deployments at once: `run.py` drains the front before.
+DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 20.0}
 logger = logging.getLogger("ray.serve")
 SPARE = 16  # places for questions about health and models beside the recognitions
 
@@ -154,7 +155,13 @@ class Front:
         self._settings, self._backend = settings, Remote(model, preparation)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_api(self._backend, self._settings)
+        self._api = build_api(self._backend, self._settings)
+        return self._api
+
+    async def drain(self, seconds: float) -> int:
+        """Take no more requests, and let those in work come to their end; how many were left after so long."""
+        left: int = await self._api.state.gate.drain(seconds)
+        return left
 
 
 def num_networks(args: ServeSettings) -> int:

@@ -5,6 +5,11 @@ python serve/client.py --url http://127.0.0.1:8000 --format json clip.npz | jq '
 
 with Client("http://127.0.0.1:8000") as client:
     answer = client.recognize(Path("clip.npz"))
+    long = client.job(Path("lecture.mp4"))
+
+async with Client("http://127.0.0.1:8000") as client:
+    async for message in client.live(camera(), frame_size=(640, 480), fps=25):  # camera(): JPEG pictures as they come
+        print(message["sentence"])
 """
 
 from __future__ import annotations
@@ -19,17 +24,18 @@ import argparse
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from typing import Any, Self
 
 import httpx
 
 from cluster.entry import run_entry_point
+from serve.live_client import Json, ServiceError, live_session
 from serve.printing import write_records
 
-Json = dict[str, Any]
 KEY_VARIABLE = "SIGNRAY_API_KEY"
 SOME_FAILED = 1
+POLL_S = 0.5
 KEYPOINTS = {".npz": "application/x-npz", ".pose": "application/x-pose", ".json": "application/json"}
 VIDEOS = {".mp4": "video/mp4", ".mov": "video/quicktime", ".webm": "video/webm", ".mkv": "video/x-matroska", ".avi": "video/x-msvideo"}
 KINDS = {**KEYPOINTS, **VIDEOS}
@@ -37,16 +43,8 @@ NO_RECORD = ("model", "timings", "heads")  # members of an answer beside what pr
 OF_THE_CLIP = ("unreadable", "unusable-keypoints", "too-large", "decode-timeout", "unsupported-media-type")  # problems of one clip; any other ends the command
 
 
-class ServiceError(Exception):
-    """The service refused or is away. code: of the problem document; status: of HTTP; retry_after_s: when to come back, where it says so."""
-
-    def __init__(self, code: str, detail: str, *, status: int = 0, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{detail} ({code})")
-        self.code, self.detail, self.status, self.retry_after_s = code, detail, status, retry_after_s
-
-
 class Client:
-    """A service at `url`, by calls that wait (`recognize`, `models`) and by coroutines (`recognize_async`, `models_async`).
+    """A service at `url`, by calls that wait (`recognize`, `translate`, `job`, `models`) and by coroutines of the same names and `_async`.
 
     A 503 is tried again, `attempts` times in all, after the pause that the service names. Every call raises ServiceError.
     """
@@ -59,7 +57,7 @@ class Client:
             "timeout": timeout_s,
             "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
         }
-        self._attempts = attempts
+        self._attempts, self._api_key = attempts, api_key
         self._sync: httpx.Client | None = None
         self._async: httpx.AsyncClient | None = None
 
@@ -70,6 +68,45 @@ class Client:
     async def recognize_async(self, source: Path | bytes, **options: Any) -> Json:
         """As `recognize`."""
         return await self._send_async("POST", "/v1/recognize", **_request(source, **options))
+
+    def translate(self, source: Path | bytes, **options: Any) -> Json:
+        """As `recognize`, of a model that translates: the answer has a `text`."""
+        return self._send("POST", "/v1/translate", **_request(source, **options))
+
+    async def translate_async(self, source: Path | bytes, **options: Any) -> Json:
+        """As `translate`."""
+        return await self._send_async("POST", "/v1/translate", **_request(source, **options))
+
+    def job(self, source: Path | bytes, **options: Any) -> Json:
+        """As `recognize`, for clips that are too long for it: the answer of a job, once it is done."""
+        state = self._send("POST", "/v1/jobs", **_request(source, **options))
+        while not _over(state):
+            time.sleep(POLL_S)
+            state = self._send("GET", f"/v1/jobs/{state['id']}")
+        return _answer(state)
+
+    async def job_async(self, source: Path | bytes, **options: Any) -> Json:
+        """As `job`; the job is given up where the call is cancelled."""
+        state = await self._send_async("POST", "/v1/jobs", **_request(source, **options))
+        try:
+            while not _over(state):
+                await asyncio.sleep(POLL_S)
+                state = await self._send_async("GET", f"/v1/jobs/{state['id']}")
+        except asyncio.CancelledError:
+            await asyncio.shield(self._send_async("DELETE", f"/v1/jobs/{state['id']}"))
+            raise
+        return _answer(state)
+
+    def live(
+        self, frames: AsyncIterable[bytes], *, frame_size: tuple[int, int], fps: float, num_points: int | None = None, **options: Any
+    ) -> AsyncIterator[Json]:
+        """Messages of a live session as they come, the last one `final`; README.md tells their members. options: head, beam_width, members.
+
+        frames: JPEG pictures; or, with `num_points`, keypoints as little-endian float32 (frames, num_points, 3). They are sent as fast as they come.
+        """
+        kind = {"frames": "jpeg"} if num_points is None else {"num_points": num_points}
+        key = {"api_key": self._api_key} if self._api_key else {}
+        return live_session(self._settings["base_url"], frames, {**kind, **key, "frame_size": list(frame_size), "fps": fps, **options})
 
     def models(self) -> list[Json]:
         """What answers there."""
@@ -138,12 +175,24 @@ def _result(response: httpx.Response) -> Json:
         document: Json = response.json()
     except ValueError:
         document = {}
-    if response.is_success and document:
+    if response.is_success and (document or not response.content):
         return document
     if "code" not in document:
         raise ServiceError("no-service", f"{response.url} answers {response.status_code}, and not as a signray service does", status=response.status_code)
     retry = response.headers.get("retry-after", "")
     raise ServiceError(document["code"], document["detail"], status=response.status_code, retry_after_s=float(retry) if retry.isdigit() else None)
+
+
+def _over(state: Json) -> bool:
+    return state["status"] not in ("queued", "running")
+
+
+def _answer(state: Json) -> Json:
+    if state["answer"] is None:
+        problem = state["problem"] or {"code": "cancelled", "detail": "the job was given up"}
+        raise ServiceError(problem["code"], problem["detail"], status=problem.get("status", 0))
+    answer: Json = state["answer"]
+    return answer
 
 
 def _away(error: httpx.HTTPError, url: str) -> ServiceError:

@@ -11,14 +11,18 @@ import os
 import resource
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from models.errors import PoseModelError, RecordingError
-from models.media import VideoClip, VideoLimits, parse_video
+from models.inputs.frames import EncodedPictures, Frames
+from models.media import VideoLimits, parse_video
 from models.pose import PoseEstimator, pose_estimator
+from models.pose_geometry import Box
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,30 +49,42 @@ def answer(request: Mapping[str, Any], content: bytes, estimator: PoseEstimator 
 
 def decoded(request: Mapping[str, Any], content: bytes, estimator: PoseEstimator | None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Facts of the video, and `frames` (T, H, W, 3) uint8 and `keypoints` (T, K, 3) float32 as they were asked for; or a problem's code and detail."""
-    name, wanted = request["name"], request["wanted"]
+    name, wanted, box = request["name"], request["wanted"], request["box"] and Box(**request["box"])
     try:
-        video = parse_video(content, name, limits=VideoLimits(max_frames=request["max_frames"], max_pixels=request["max_pixels"]))
-        if reason := _too_large(video, request):
+        frames, fps = _opened(request, content)
+        if reason := _too_large(frames, fps, request):
             return {"code": "too-large", "detail": f"{name}: {reason}"}, {}
         arrays: dict[str, np.ndarray] = {}
         if "keypoints" in wanted:
             assert estimator is not None
-            arrays["keypoints"] = estimator.estimate(video.frames).astype("<f4")
+            box = box or estimator.signer_box(frames)
+            arrays["keypoints"] = estimator.estimate(frames, box=box).astype("<f4")
         if "frames" in wanted:
-            arrays["frames"] = video.frames.decode(range(video.num_frames))
+            arrays["frames"] = frames.decode(range(frames.num_frames))
     except MemoryError:
         return {"code": "too-large", "detail": f"{name}: takes more memory than the service has for a video"}, {}
     except RecordingError as error:
         return {"code": "unreadable", "detail": str(error)}, {}
     except PoseModelError as error:
         return {"code": "internal", "detail": str(error)}, {}
-    return {"fps": video.fps, "frame_size": [video.width, video.height], "num_frames": video.num_frames}, arrays
+    return {"fps": fps, "frame_size": frames.size, "num_frames": frames.num_frames, "box": box and asdict(box)}, arrays
 
 
-def _too_large(video: VideoClip, request: Mapping[str, Any]) -> str | None:
-    if video.fps and video.num_frames / video.fps > request["max_seconds"]:
-        return f"{video.num_frames / video.fps:.0f} s, and the service takes videos of up to {request['max_seconds']:g} s"
-    num_bytes = video.num_frames * video.width * video.height * 3
+def _opened(request: Mapping[str, Any], content: bytes) -> tuple[Frames, float | None]:
+    """The frames of a video, or of pictures, and how many there are in a second, where that is known. Nothing is decoded yet."""
+    if lengths := request["pictures"]:
+        ends = list(accumulate(lengths))
+        pictures = [content[end - length : end] for length, end in zip(lengths, ends, strict=True)]
+        return EncodedPictures(pictures=pictures, size=tuple(request["frame_size"])), None
+    video = parse_video(content, request["name"], limits=VideoLimits(max_frames=request["max_frames"], max_pixels=request["max_pixels"]))
+    return video.frames, video.fps
+
+
+def _too_large(frames: Frames, fps: float | None, request: Mapping[str, Any]) -> str | None:
+    if fps and frames.num_frames / fps > request["max_seconds"]:
+        return f"{frames.num_frames / fps:.0f} s, and the service takes videos of up to {request['max_seconds']:g} s"
+    width, height = frames.size
+    num_bytes = frames.num_frames * width * height * 3
     if "frames" in request["wanted"] and num_bytes > request["max_bytes"]:
         return f"{num_bytes >> 20} MiB of pictures, and the service takes {request['max_bytes'] >> 20}: send a smaller or a shorter video"
     return None

@@ -72,12 +72,13 @@ class VideoDecoder:
         arrays = {name: await _array(process.stdout, name, shape) for name, shape in found["shapes"].items()}
         if "code" in found:
             return Prepared(code=found["code"], detail=found["detail"])
-        return Prepared(clip=_clip(upload, found, arrays))
+        return Prepared(clip=_clip(upload, found, arrays), box=found["box"])
 
     def _request(self, upload: Upload) -> dict[str, Any]:
         settings = self._settings
         limits = {"max_frames": settings.max_frames, "max_pixels": settings.max_pixels, "max_seconds": settings.max_seconds}
-        return {"name": upload.name, "size": len(upload.content), "wanted": list(upload.wanted), "max_bytes": settings.max_decoded_bytes, **limits}
+        pictures = {"pictures": upload.pictures, "frame_size": upload.frame_size, "box": upload.box}
+        return {"name": upload.name, "size": len(upload.content), "wanted": upload.wanted, "max_bytes": settings.max_decoded_bytes, **limits, **pictures}
 
     async def _started(self) -> Process:
         settings = self._settings

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.problems import ProblemError, internal_problem
 
+DRAIN_PAUSE_S = 0.05
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -58,11 +61,12 @@ class Gate:
     """A bounded queue: who comes when `capacity` requests are in work or waiting is turned away at once."""
 
     def __init__(self, capacity: int) -> None:
-        self.capacity, self.inside = capacity, 0
+        self.capacity, self.inside, self.closed = capacity, 0, False
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[None]:
-        """Raises the problem `overloaded` where there is no room."""
+        """Raises the problem `overloaded` where there is no room, `stopping` where it is closed."""
+        self.require_open()
         if self.inside >= self.capacity:
             raise ProblemError("overloaded", f"{self.capacity} requests are in work or waiting; try again")
         self.inside += 1
@@ -70,6 +74,19 @@ class Gate:
             yield
         finally:
             self.inside -= 1
+
+    def require_open(self) -> None:
+        """Raises the problem `stopping` where it is closed."""
+        if self.closed:
+            raise ProblemError("stopping", "the service is ending and takes no more; ask again later")
+
+    async def drain(self, seconds: float) -> int:
+        """Close it for good, and wait for those inside; how many were left after so long."""
+        self.closed = True
+        deadline = time.monotonic() + seconds
+        while self.inside and time.monotonic() < deadline:
+            await asyncio.sleep(DRAIN_PAUSE_S)
+        return self.inside
 
 
 class ApiKeys:

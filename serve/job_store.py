@@ -64,7 +64,8 @@ class JobStore:
         return len(self._running)
 
     def require_room(self) -> None:
-        """Raises the problem `overloaded` where as many jobs wait as may."""
+        """Raises the problem `overloaded` where as many jobs wait as may, `stopping` where the service ends."""
+        self._context.gate.require_open()
         if self.num_open >= self._context.settings.max_jobs:
             raise ProblemError("overloaded", f"{self.num_open} jobs are waiting or running; try again later")
 

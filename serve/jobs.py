@@ -33,7 +33,7 @@ def add_jobs(app: FastAPI, context: Context) -> None:
         tags=["jobs"],
         summary="Recognise a long clip",
         dependencies=[Depends(context.admit_work)],
-        responses={202: state, **problem_responses(*READ_ERRORS, "rate-limited", "internal", "overloaded")},
+        responses={202: state, **problem_responses(*READ_ERRORS, "rate-limited", "internal", "overloaded", "stopping")},
         openapi_extra={"requestBody": request_body()},
     )
     async def submit(request: Request, asked: Annotated[Asked, Depends(query_reader(context.settings))]) -> JSONResponse:

@@ -13,9 +13,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from serve.context import Context, in_time
 from serve.guards import Gate
-from serve.live_session import LiveSession, Opening
+from serve.live_frames import LiveFrames, LiveKeypoints, LivePictures
+from serve.live_session import OPENING_FRAMES, LiveSession, Opening
 from serve.problems import CODES, ProblemError, invalid_parameters, problem_document
 from serve.schemas import LiveStart
+from serve.settings import ServeSettings
 from serve.tasks import Choice
 
 END = '{"type": "end"}'
@@ -56,24 +58,46 @@ async def _session(socket: WebSocket, context: Context) -> None:
     card = await in_time(context.backend.describe, settings.timeout_s)
     if card["task"] != "slr":
         raise ProblemError("not-live", "this model recognises isolated signs: send a clip of one to /v1/recognize")
-    if start.num_points not in card["num_keypoints"]:
-        taken = " or ".join(map(str, card["num_keypoints"])) or "no"
-        raise ProblemError("unusable-keypoints", f"{start.num_points} points a frame: this model takes {taken} keypoints")
-    window = min(card["max_frames"] or settings.max_frames, settings.max_frames)
-    opening = Opening(
-        num_points=start.num_points,
-        frame_size=start.frame_size,
-        fps=start.fps,
-        choice=Choice(head=start.head, beam_width=start.beam_width, members=start.members),
-    )
-    session = LiveSession(opening, context, window=window, send=socket.send_json)
-    facts = {"pace_s": settings.live_pace_s, "rounds": settings.live_rounds, "depth_s": settings.live_depth_s, "window_frames": window}
+    frames = frames_of(start, card, context)
+    choice = Choice(head=start.head, beam_width=start.beam_width, members=start.members)
+    opening = Opening(fps=start.fps, window=window_of(start, card, settings), choice=choice)
+    session = LiveSession(opening, frames, context, send=socket.send_json)
+    facts = {"pace_s": settings.live_pace_s, "rounds": settings.live_rounds, "depth_s": settings.live_depth_s, "window_frames": opening.window}
     await socket.send_json({"type": "ready", **facts, "model": dict(card)})
     async with asyncio.TaskGroup() as tasks:
         recognition = tasks.create_task(session.run())
         receiver = tasks.create_task(_receive(socket, session, settings.live_idle_s))
         await recognition
         receiver.cancel()
+
+
+def frames_of(start: LiveStart, card: Mapping[str, Any], context: Context) -> LiveFrames:
+    """Where the session's frames go. Raises ProblemError where the model can't use such."""
+    if start.frames == "keypoints":
+        if "keypoints" not in card["takes"]:
+            raise ProblemError("unusable-keypoints", 'this model looks at pictures: open the session with "frames": "jpeg"')
+        if start.num_points not in card["num_keypoints"]:
+            taken = " or ".join(map(str, card["num_keypoints"])) or "no"
+            raise ProblemError("unusable-keypoints", f"{start.num_points} points a frame: this model takes {taken} keypoints")
+        return LiveKeypoints(start)
+    if "video" not in card["takes"]:
+        raise ProblemError("unsupported-media-type", "this model reads keypoints, and the service estimates none from pictures")
+    width, height = start.frame_size
+    if width * height > context.settings.max_pixels:
+        raise ProblemError("too-large", f"pictures of {width}x{height}: the service takes up to {context.settings.max_pixels} pixels")
+    return LivePictures(start, tuple(card["modalities"]), context)
+
+
+def window_of(start: LiveStart, card: Mapping[str, Any], settings: ServeSettings) -> int:
+    """Frames that are recognised again: the clip limit, or as many pictures as may be kept. Raises ProblemError where those are too few."""
+    window = min(card["max_frames"] or settings.max_frames, settings.max_frames)
+    if "frames" not in card["modalities"]:
+        return window
+    width, height = start.frame_size
+    kept = settings.max_live_decoded_bytes // (3 * width * height)
+    if kept < OPENING_FRAMES:
+        raise ProblemError("too-large", f"the service has room for {kept} pictures of {width}x{height}, too few to recognise: send smaller ones")
+    return min(window, kept)
 
 
 async def _start(socket: WebSocket, context: Context) -> LiveStart:
@@ -95,7 +119,7 @@ async def _receive(socket: WebSocket, session: LiveSession, idle_s: float) -> No
         message = await _next(socket, idle_s)
         content = message.get("bytes")
         if content is not None:
-            session.add(content)
+            await session.add(content)
         elif "".join((message.get("text") or "").split()) == "".join(END.split()):
             session.end()
             return

@@ -37,6 +37,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "internal": (500, "The service has a fault"),
     "overloaded": (503, "The service is at its capacity"),
     "member-failed": (503, "A member of the ensemble doesn't answer"),
+    "stopping": (503, "The service is ending"),
     "not-ready": (503, "The model is not ready"),
     "timeout": (503, "The recognition took too long"),
 }

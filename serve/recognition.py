@@ -31,7 +31,7 @@ READ_ERRORS = (
     "unusable-keypoints",
     "invalid-parameter",
 )
-MODEL_ERRORS = ("rate-limited", "unknown-head", "internal", "overloaded", "member-failed", "not-ready", "timeout")
+MODEL_ERRORS = ("rate-limited", "unknown-head", "internal", "overloaded", "stopping", "member-failed", "not-ready", "timeout")
 SHORT_BYTES = 1 << 18
 _BINARY = {"type": "string", "format": "binary"}
 

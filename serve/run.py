@@ -35,7 +35,8 @@ from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
 FAST = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-DRAIN_TIMEOUT_S = 5  # Serve itself may take half a minute to forget an application that has nothing more to do
+FORGET_TIMEOUT_S = 5  # Serve itself may take half a minute to forget an application that has nothing more to do
+ANSWER_TIMEOUT_S = 10  # of the front, beyond the time for draining
 QUIET = {"log_level": "WARNING", "enable_access_log": False}  # access logs halve the throughput when they are streamed to the driver
 
 
@@ -90,10 +91,10 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, privat
         print(f"signray serves {settings.bundle} at http://{host}:{port} (OpenAPI: /openapi.json); ^C ends it", flush=True)
         threading.Event().wait()
     except KeyboardInterrupt:
-        print("ending: requests in work are answered, then the service stops", flush=True)
+        print("ending: requests in work are answered, then the service stops; once more ^C ends it at once", flush=True)
     finally:
-        with suppress(RayError, RuntimeError):  # a cluster that is gone has nothing to take away
-            take_away(private=private)
+        with suppress(RayError, RuntimeError, TimeoutError):  # a cluster that is gone has nothing to take away
+            take_away(private=private, drain_s=settings.drain_s)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -102,17 +103,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def take_away(*, private: bool) -> None:
-    """Delete the application, whose requests in work come to their end; and Serve with it, where no other application runs on the cluster."""
+def take_away(*, private: bool, drain_s: float, name: str | None = None) -> None:
+    """Let requests in work come to their end, delete the application, and Serve with it where no other application runs on a cluster of others."""
     from ray import serve
 
     from serve.app import APPLICATION
 
-    serve.delete(APPLICATION, _blocking=False)  # Ray's own wait has taken a minute at times
-    deadline = time.monotonic() + DRAIN_TIMEOUT_S
-    while APPLICATION in serve.status().applications and time.monotonic() < deadline:
+    name = name or APPLICATION
+    if left := serve.get_app_handle(name).drain.remote(drain_s).result(timeout_s=drain_s + ANSWER_TIMEOUT_S):
+        print(f"{left} requests were not answered within {drain_s:g} s", file=sys.stderr, flush=True)
+    serve.delete(name, _blocking=False)  # Ray's own wait has taken a minute at times
+    deadline = time.monotonic() + FORGET_TIMEOUT_S
+    while name in serve.status().applications and time.monotonic() < deadline:
         time.sleep(0.2)
-    if not private and not serve.status().applications.keys() - {APPLICATION}:
+    if not private and not serve.status().applications.keys() - {name}:
         serve.shutdown()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 
 class Strict(BaseModel):
@@ -168,13 +168,20 @@ class JobState(Strict):
 class LiveStart(KeypointFacts):
     """The first message to `/v1/live`."""
 
-    num_points: PositiveInt = Field(description="of a frame")
+    frames: Literal["keypoints", "jpeg"] = Field("keypoints", description="what the frames are: keypoints, or a JPEG picture each")
+    num_points: PositiveInt | None = Field(None, description="of a frame of keypoints")
     frame_size: tuple[PositiveInt, PositiveInt]
     fps: float = Field(gt=0, le=1000, allow_inf_nan=False)
     head: str | None = Field(None, max_length=100)
     beam_width: int | None = Field(None, ge=1, le=100)
     members: tuple[str, ...] | None = None
     api_key: str | None = Field(None, description="for browsers, which can't send headers with a socket")
+
+    @model_validator(mode="after")
+    def _counted(self) -> LiveStart:
+        if (self.num_points is None) != (self.frames == "jpeg"):
+            raise ValueError("num_points goes with frames of keypoints, and only with them")
+        return self
 
 
 class Health(Strict):

@@ -32,6 +32,7 @@ class ServeSettings(BaseModel):
     capacity: int = Field(32, ge=1, description="requests in work or waiting; the next one is answered 503")
     timeout_s: float = Field(60.0, gt=0, description="a recognition that takes longer is answered 503")
     ready_timeout_s: float = Field(5.0, gt=0, description="a model that takes longer to say what it is counts as not ready")
+    drain_s: float = Field(30.0, ge=0, description="of requests in work, when the service is ended; what takes longer is cut off")
     body_timeout_s: float = Field(20.0, gt=0, description="a body that takes longer to arrive is answered 408")
     max_body_bytes: int = Field(16 * MIB, ge=1)
     max_frames: int = Field(5000, ge=1, description="of a clip: 200 s at 25 frames per second")
@@ -59,6 +60,9 @@ class ServeSettings(BaseModel):
     live_depth_s: float = Field(1.0, ge=0, description="how far back a gloss must lie before it is stable")
     live_idle_s: float = Field(30.0, gt=0, description="a session in which nothing comes for so long is ended")
     max_live_frames: int = Field(45000, ge=1, description="of a session: half an hour at 25 frames per second")
+    max_live_picture_bytes: int = Field(MIB, ge=1, description="of a JPEG picture of a session")
+    max_live_waiting: int = Field(125, ge=1, description="pictures of a session that wait to be decoded; more are not read from its socket")
+    max_live_decoded_bytes: int = Field(128 * MIB, ge=1, description="of a session's decoded pictures, where the network reads them: its window is as long")
     api_keys_file: Path | None = Field(None, description="file with one API key a line; without it nobody is asked for one")
 
     def for_jobs(self) -> "ServeSettings":

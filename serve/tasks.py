@@ -45,19 +45,27 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A video as it came. wanted: what the model needs of it, `frames` and `keypoints`; fps: instead of what it says."""
+    """A video as it came, or JPEG pictures. wanted: what the model needs of it, `frames` and `keypoints`; fps: instead of what it says.
+
+    pictures: lengths of the pictures, which lie one after the other in content; none: it is a video. frame_size: of each picture.
+    box: where the signer is (`models.pose_geometry.Box`), instead of looking for them.
+    """
 
     content: bytes = field(repr=False)
     name: str
     wanted: tuple[str, ...]
     fps: float | None = None
+    pictures: tuple[int, ...] = ()
+    frame_size: tuple[int, int] | None = None
+    box: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a video has become: a clip, or a problem's code and detail."""
+    """What a video has become: a clip, or a problem's code and detail. box: where the signer was seen, of whom keypoints were estimated."""
 
     clip: Clip | None = None
+    box: Mapping[str, float] | None = None
     code: str = ""
     detail: str = ""
 

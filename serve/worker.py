@@ -218,4 +218,3 @@ def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> Se
         changes["members"] = {name: recogniser.members[name] for name in choice.members}
         changes["weights"] = {name: (recogniser.weights or {})[name] for name in choice.members}
     return replace(recogniser, **changes)
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-import torch
 
 from models.errors import RecordingError
 
@@ -22,6 +22,12 @@ WORTH_THREADS = 8  # pictures; fewer are decoded by the calling thread
 def _decoders(_process: int, threads: int) -> ThreadPoolExecutor:
     """The threads that decode pictures: of this process, for those of its parent don't survive a fork."""
     return ThreadPoolExecutor(max_workers=threads, thread_name_prefix="decode")
+
+
+def _num_threads() -> int:
+    """Threads that this process may use, by torch. One where torch isn't loaded: what only reads pictures starts a second sooner without it."""
+    torch = sys.modules.get("torch")
+    return 1 if torch is None else int(torch.get_num_threads())
 
 
 class Frames(Protocol):
@@ -57,7 +63,7 @@ class EncodedPictures:
         def fill(row: int) -> None:
             decoded[row] = self._picture(int(wanted[row]))
 
-        threads = torch.get_num_threads()  # what this process may use; OpenCV lets go of Python's lock while it decodes
+        threads = _num_threads()  # OpenCV lets go of Python's lock while it decodes
         if threads > 1 and len(wanted) >= WORTH_THREADS:
             list(_decoders(os.getpid(), threads).map(fill, range(len(wanted))))
         else:

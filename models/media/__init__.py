@@ -1,5 +1,6 @@
 """Reading what was recorded: keypoint files, videos, folders of pictures."""
 
+from models.media.jpeg import jpeg_size
 from models.media.keypoints import KEYPOINT_READERS, KeypointClip, parse_keypoints, read_keypoints
 from models.media.pictures import PICTURE_SUFFIXES, read_picture_folder
 from models.media.segment import VideoSegment
@@ -15,6 +16,7 @@ __all__ = [
     "VideoClip",
     "VideoLimits",
     "VideoSegment",
+    "jpeg_size",
     "parse_keypoints",
     "parse_video",
     "read_frames",

@@ -1,10 +1,10 @@
 // The page: where clips come from, what is said meanwhile, where the answer goes.
 
-import { canRecord, recordClip } from "./camera.js";
-import { showLive, showPartial, startLive } from "./live_view.js";
-import { streamPoints } from "./live.js";
+import { canRecord, closeCamera, openCamera, pictureTaker, recordClip } from "./camera.js";
+import { showLive, showPartial, showTime, startLive } from "./live_view.js";
+import { streamCamera, streamPoints } from "./live.js";
 import { Player } from "./player.js";
-import { markRow, showAnswer } from "./result.js";
+import { markRow, showAgain, showAnswer } from "./result.js";
 import { getBytes, getJson, Problem, recognise, recogniseLong, useKey } from "./service.js";
 import { readPoints } from "./skeleton.js";
 import { Timeline } from "./timeline.js";
@@ -13,7 +13,11 @@ import { setUpTheme } from "./theme.js";
 const element = (name) => document.getElementById(name);
 const KEYPOINTS = { npz: "application/x-npz", pose: "application/x-pose", json: "application/json" };
 const VIDEOS = { mp4: "video/mp4", m4v: "video/mp4", mov: "video/quicktime", webm: "video/webm", mkv: "video/x-matroska", avi: "video/x-msvideo" };
+// What the camera sends live: what estimates keypoints sees more in larger pictures, networks of pictures make them smaller anyway.
+const LIVE_SIZES = { keypoints: [640, 480], frames: [320, 240] };
+const LIVE_FPS = 25;
 let types = KEYPOINTS; // of what the model takes, by suffix
+let card = null; // of the model
 const timeline = new Timeline();
 const player = new Player((seconds, share) => markRow(timeline.mark(seconds, share)));
 let running = null; // AbortController of the request in work
@@ -30,6 +34,7 @@ async function greet() {
   try {
     const [{ models }, { samples }] = await Promise.all([getJson("/v1/models"), getJson("/v1/samples")]);
     const [model] = models;
+    card = model;
     const what = model.task === "islr" ? `${model.num_classes} isolated signs` : `${model.num_classes} glosses`;
     element("model").textContent = `${model.system} · ${model.corpus} · ${what}`;
     const video = model.takes.includes("video");
@@ -37,6 +42,7 @@ async function greet() {
     element("kinds").textContent = kindsOf(model.takes);
     element("file").accept = Object.keys(types).map((suffix) => `.${suffix}`).join(",");
     element("record").disabled = !video || !canRecord();
+    element("live").disabled = element("record").disabled || model.task !== "slr";
     element("camera-note").textContent = video ? "" : "The camera is off: this model reads keypoints, and the service estimates none from pictures.";
     listSamples(samples);
     clearAlert();
@@ -65,6 +71,7 @@ function wire() {
   drop.addEventListener("drop", (event) => (event.preventDefault(), take(event.dataTransfer.files[0])));
   element("try").addEventListener("click", trySample);
   element("record").addEventListener("click", record);
+  element("live").addEventListener("click", signLive);
   element("stream").addEventListener("click", streamShown);
   element("live-end").addEventListener("click", () => endLive?.());
   element("key-form").addEventListener("submit", (event) => {
@@ -117,7 +124,7 @@ function streamShown() {
   clearAlert();
   startLive();
   endLive = streamPoints(points, answer.fps ?? 25, {
-    ready: (message) => (element("status").textContent = `Live: a gloss is certain ${message.depth_s} s after it was signed, or a little later.`),
+    ready: sayReady,
     frame: showLive,
     partial: showPartial,
     final: (message) => finishLive(answer, message),
@@ -130,6 +137,36 @@ function finishLive(answer, message) {
   if (!message) show(answer);
   else show({ ...answer, sentence: message.sentence, glosses: message.stable, n_best: [], heads: {}, low_confidence: false });
   element("status").textContent = message ? `Done, live: ${message.sentence}` : "";
+}
+
+const sayReady = (message) => (element("status").textContent = `Live: a gloss is certain ${message.depth_s} s after it was signed, or a little later.`);
+
+// The camera's pictures as they come. The page keeps none of them: in the end there are glosses, and nothing to play.
+async function signLive() {
+  clearAlert();
+  element("live").disabled = true;
+  const camera = element("camera");
+  const size = LIVE_SIZES[card.modalities.includes("frames") ? "frames" : "keypoints"];
+  const over = () => {
+    endLive = null;
+    closeCamera(camera);
+    element("live").disabled = false;
+    element("status").textContent = "";
+  };
+  const problem = (found) => (over(), showAgain(shown), tell(found));
+  try {
+    await openCamera(camera);
+    startLive();
+    const final = (message) => (over(), show(answerOfLive(message)), (element("status").textContent = `Done, live: ${message.sentence}`));
+    const take = pictureTaker(camera, element("live-canvas"), size);
+    endLive = streamCamera(take, size, LIVE_FPS, { ready: sayReady, frame: showTime, partial: showPartial, final, problem });
+  } catch (found) {
+    problem(found);
+  }
+}
+
+function answerOfLive({ head, sentence, stable: glosses, num_frames }) {
+  return { name: "live", head, sentence, glosses, num_frames, fps: LIVE_FPS, model: card, low_confidence: false };
 }
 
 async function record() {

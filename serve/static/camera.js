@@ -17,6 +17,15 @@ export async function openCamera(video) {
   }
 }
 
+// What `streamCamera` takes: the camera's picture of now as JPEG, drawn on the canvas that shows it.
+export function pictureTaker(video, canvas, [width, height]) {
+  Object.assign(canvas, { width, height });
+  return (quality) => {
+    canvas.getContext("2d").drawImage(video, 0, 0, width, height);
+    return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+  };
+}
+
 export function closeCamera(video) {
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.srcObject = null;

@@ -46,20 +46,19 @@ export class LiveSocket {
   }
 }
 
-// Plays keypoints into a live session as if they were just being signed. Returns a function that ends it.
-export function streamPoints(points, fps, on) {
+// Sends frames at their pace: `frames(socket, from, to)` is called for those that are due, of `count` in all.
+function stream(opening, count, frames, on) {
   let next = 0;
   let timer = null;
-  const socket = new LiveSocket({ num_points: points.numPoints, frame_size: points.size, fps }, { ...on, ready, problem });
+  const socket = new LiveSocket(opening, { ...on, ready, problem });
   function ready(message) {
     const begun = performance.now();
     timer = setInterval(() => {
-      const due = Math.min(points.numFrames, Math.floor(((performance.now() - begun) / 1000) * fps) + 1);
-      if (due > next) socket.send(new Float32Array(points.values.subarray(3 * points.numPoints * next, 3 * points.numPoints * due)));
-      if (due > next) on.frame(frameOf(points, due - 1), points.size, due / fps);
+      const due = Math.min(count, Math.floor(((performance.now() - begun) / 1000) * opening.fps) + 1);
+      if (due > next) frames(socket, next, due);
       next = due;
-      if (next === points.numFrames) finish();
-    }, 1000 / fps);
+      if (next === count) finish();
+    }, 1000 / opening.fps);
     on.ready(message);
   }
   function finish() {
@@ -68,7 +67,37 @@ export function streamPoints(points, fps, on) {
   }
   function problem(found) {
     clearInterval(timer);
+    socket.close();
     on.problem(found);
   }
-  return finish;
+  return { finish, problem };
+}
+
+// Plays keypoints into a live session as if they were just being signed. Returns a function that ends it.
+export function streamPoints(points, fps, on) {
+  const opening = { num_points: points.numPoints, frame_size: points.size, fps };
+  const frames = (socket, from, to) => {
+    socket.send(new Float32Array(points.values.subarray(3 * points.numPoints * from, 3 * points.numPoints * to)));
+    on.frame(frameOf(points, to - 1), points.size, to / fps);
+  };
+  return stream(opening, points.numFrames, frames, on).finish;
+}
+
+const QUALITY = 0.85; // of JPEG
+const BEHIND = 4 << 20; // bytes that wait in the browser: what is signed now would be answered much too late
+const TOO_SLOW = { code: "too-slow", title: "The service is too slow for this", detail: "It can't keep up with the camera: record a clip instead." };
+
+// Sends the camera's pictures: `take` is called with a JPEG quality and promises one. Returns a function that ends it.
+export function streamCamera(take, size, fps, on) {
+  let turn = Promise.resolve(); // pictures are encoded one after the other, and go in their order
+  const frames = (socket, from, to) => {
+    turn = turn.then(async () => {
+      const picture = await take(QUALITY);
+      for (let frame = from; frame < to; frame += 1) socket.send(picture); // frames that the browser was late for are the same picture
+      on.frame(to / fps);
+      if (socket.open && socket.waiting > BEHIND) session.problem(new Problem(TOO_SLOW));
+    });
+  };
+  const session = stream({ frames: "jpeg", frame_size: size, fps }, Infinity, frames, on);
+  return () => turn.then(session.finish);
 }

@@ -15,6 +15,10 @@ export function startLive() {
 
 export function showLive(values, size, seconds) {
   drawFrame(element("live-canvas"), values, size);
+  showTime(seconds);
+}
+
+export function showTime(seconds) {
   element("live-time").textContent = `${seconds.toFixed(1)} s`;
 }
 

@@ -20,6 +20,13 @@ export function showAnswer(answer, seek) {
   showFacts(answer);
 }
 
+// As before there was a live view: the answer of before, or none.
+export function showAgain(answer) {
+  element("live-view").hidden = true;
+  element("answer").hidden = !answer;
+  element("empty").hidden = Boolean(answer);
+}
+
 export function markRow(position) {
   element("glosses").querySelectorAll("tbody tr").forEach((row, index) => row.setAttribute("aria-current", String(index === position)));
 }
@@ -62,7 +69,7 @@ function showFacts(answer) {
     Model: `${model.name}: ${model.system}, ${model.corpus}, ${model.num_classes} classes`,
     "Answered by": answer.members ? `${answer.head} of ${answer.members.join(", ")}` : answer.head,
     Weights: model.checksum,
-    Timings: `${timings.total_ms.toFixed(0)} ms in all, ${timings.network_ms.toFixed(0)} ms network and search`,
+    ...(timings ? { Timings: `${timings.total_ms.toFixed(0)} ms in all, ${timings.network_ms.toFixed(0)} ms network and search` } : {}),
   };
   element("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
 }

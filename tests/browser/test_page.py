@@ -102,6 +102,18 @@ def test_the_camera_is_recorded_and_recognised(page: Page, seeing: str) -> None:
     expect(page.locator("#record")).to_have_text("Record from the camera")
 
 
+def test_the_camera_is_recognised_live(page: Page, seeing: str) -> None:
+    page.goto(seeing)
+    page.click("#live")
+    expect(page.locator("#live-view")).to_be_visible()
+    expect(page.locator("#live-sentence")).to_contain_text(re.compile(r"[A-Z]{2}"))  # a partial answer to the camera's pictures
+    page.click("#live-end")
+    expect(page.locator("#status")).to_contain_text("Done, live: ")
+    expect(page.locator("#facts dd").first).to_contain_text("live, ")
+    expect(page.locator("#live")).to_be_enabled()
+    assert page.evaluate("document.getElementById('camera').srcObject") is None
+
+
 def test_a_long_clip_becomes_a_job(opened: Page, tmp_path: Path) -> None:
     (tmp_path / "long.npz").write_bytes(npz(tiny_clip(num_frames=1200)))
     opened.set_input_files("#file", tmp_path / "long.npz")

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from workloads.predict import main as predict
 
 CAPACITY = 4
+NPZ: dict[str, Any] = {"headers": {"Content-Type": "application/x-npz"}, "timeout": 60}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def service(head_node: HeadNode, bundle: Bundle, tmp_path_factory: pytest.TempPa
         settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5, **seeing)
         serve.run(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET)
         yield f"http://127.0.0.1:{port}"
-        take_away(private=False)
+        take_away(private=False, drain_s=10)
         left = serve.status()
         assert (left.applications, left.proxies) == ({}, {})
 
@@ -161,19 +163,17 @@ def test_a_job_is_watched_and_a_caller_who_leaves_is_forgotten(service: str) -> 
     for _ in range(2 * CAPACITY):
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{service}/v1/recognize", content=body, headers=headers, timeout=httpx.Timeout(60, read=0.001))
-    deadline = time.monotonic() + 30
-    while "signray_in_work 0.0" not in httpx.get(f"{service}/metrics", timeout=30).text:
-        assert time.monotonic() < deadline
+    _wait_for(f"{service}/metrics", "signray_in_work 0.0")
     assert httpx.post(f"{service}/v1/recognize", content=npz(tiny_clip()), headers=headers, timeout=60).status_code == 200
 
 
 def test_members_in_deployments_of_their_own_answer_as_together(service: str, tmp_path: Path) -> None:
-    """A second application on the same Serve, with three more replicas: some ten seconds. One of its members dies on the way."""
+    """A second application on the same Serve, with three more replicas: some ten seconds. One of its members dies on the way; then it ends amid requests."""
     from ray import serve
     from ray.serve.context import _get_global_client
 
     from serve.app import build
-    from serve.run import QUIET
+    from serve.run import QUIET, take_away
 
     members = {name: save_tiny_bundle(tmp_path / name, tiny_network(seed, scale=30)) for seed, name in enumerate(("first", "second"))}
     ensemble = save_ensemble(tmp_path / "both", members, {"first": 1.0, "second": 2.0}, metrics={}, provenance={})
@@ -189,8 +189,21 @@ def test_members_in_deployments_of_their_own_answer_as_together(service: str, tm
             os.kill(deployments["Member-1"]["replicas"][0]["pid"], signal.SIGKILL)
             after = client.recognize(npz(clip), name="clip")
         assert after.get("members_failed", ["second"]) == ["second"]  # or asked of its successor
+        with ThreadPoolExecutor() as threads:
+            asked = [threads.submit(httpx.post, f"{service}/members/v1/recognize", content=npz(tiny_clip(num_frames=400)), **NPZ) for _ in range(6)]
+            _wait_for(f"{service}/members/metrics", "signray_in_work 6.0")
+            take_away(private=True, drain_s=30, name="members")
+        assert [answer.result().status_code for answer in asked] == [200] * 6
     finally:
-        serve.delete("members")
+        if "members" in serve.status().applications:
+            serve.delete("members", _blocking=False)
+
+
+def _wait_for(metrics: str, line: str) -> None:
+    deadline = time.monotonic() + 30
+    while line not in httpx.get(metrics, timeout=30).text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:

@@ -273,6 +273,31 @@ def test_beyond_its_capacity_the_service_answers_503_and_recovers(bundle: Bundle
     asyncio.run(flood())
 
 
+def test_a_service_that_ends_answers_what_is_in_work_and_takes_no_more(bundle: Bundle) -> None:
+    async def ending() -> None:
+        app = local_api(bundle.folder)
+        app.state.backend.hold = asyncio.Event()
+        body, headers = npz(tiny_clip()), {"Content-Type": "application/x-npz"}
+        async with client_of(app) as client:
+            waiting = [asyncio.create_task(client.post("/v1/recognize", content=body, headers=headers)) for _ in range(3)]
+            while app.state.gate.inside < 3:
+                await asyncio.sleep(0.01)
+            assert await app.state.gate.drain(0.1) == 3
+            drained = asyncio.create_task(app.state.gate.drain(10))
+            for request in (client.post("/v1/recognize", content=body, headers=headers), client.get("/v1/health/ready")):
+                refused = await request
+                assert code_of(refused) == (503, "stopping")
+                assert refused.headers["retry-after"] == "1"
+            assert (await client.get("/v1/health/live")).status_code == 200
+            submitted = await client.post("/v1/jobs", content=body, headers=headers)
+            assert code_of(submitted) == (503, "stopping")
+            app.state.backend.hold.set()
+            assert [response.status_code for response in await asyncio.gather(*waiting)] == [200] * 3
+            assert await drained == 0
+
+    asyncio.run(ending())
+
+
 def test_a_bug_tells_nothing_and_a_silent_model_is_not_ready() -> None:
     app = build_api(BrokenBackend(), ServeSettings(bundle="x", ready_timeout_s=0.05, timeout_s=0.05))
     response = recognise(app, npz(tiny_clip()))

@@ -165,6 +165,17 @@ def test_sessions_are_counted_kept_to_keys_and_to_our_own_page(bundle: Bundle, t
         assert socket.receive_json()["type"] == "ready"
 
 
+def test_a_session_ends_with_its_service(bundle: Bundle) -> None:
+    app = local_api(bundle.folder, **FAST)
+    with session(app) as socket:
+        assert socket.receive_json()["type"] == "ready"
+        app.state.gate.closed = True
+        assert socket.receive_json()["code"] == "stopping"
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_json()
+        assert closed.value.code == 1013
+
+
 def test_isolated_signs_are_not_for_streams(tmp_path: Path) -> None:
     with session(local_api(save_tiny_sign_bundle(tmp_path / "signs").folder), num_points=27) as socket:
         assert socket.receive_json()["code"] == "not-live"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from cluster.environment import REPOSITORY_ROOT
 from models.errors import BundleError, PoseModelError
 from serve.run import _parser, main, settings_of
 from tests.unit.tiny import save_tiny_bundle
@@ -34,3 +37,9 @@ def test_paths_are_absolute_because_replicas_run_elsewhere(tmp_path: Path, monke
     settings = settings_of(_parser().parse_args(["--bundle", "b", "--api-keys", "keys", "--capacity", "3"]))
     assert (settings.bundle, settings.api_keys_file, settings.capacity) == (str(tmp_path / "b"), tmp_path / "keys", 3)
     assert settings_of(_parser().parse_args(["--bundle", "models:/b@champion"])).bundle == "models:/b@champion"
+
+
+def test_the_front_and_what_decodes_load_no_torch() -> None:
+    """It costs a second and 200 MB of each process."""
+    program = "import sys, serve.api, serve.decode_child; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY_ROOT)

@@ -12,19 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle, DecodingOptions
+from models.bundle import Bundle
 from models.media import parse_video
 from models.pose import pose_estimator
-from models.vac.inputs import FrameInputs
-from models.vocabulary import SPECIALS, Vocabulary
 from serve.cards import taken
 from serve.decoder import VideoDecoder
 from serve.settings import ServeSettings
 from serve.tasks import Prepared, Upload
 from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.models.tiny_onnx import dots, write_pose_model
-from tests.unit.models.vac.tiny import NUM_CLASSES, SIZE, tiny
 from tests.unit.serve.in_process import call, code_of, local_api, npz, recognise
+from tests.unit.serve.seeing import save_seeing_bundle
 from tests.unit.serve.test_api import damaged
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from workloads.predict import main as predict
@@ -99,15 +97,22 @@ def test_a_service_without_an_estimator_takes_no_video(bundle: Bundle, video: by
     assert [taken(["keypoints"], without), taken(["frames"], ServeSettings(bundle="x"))] == [["keypoints"], []]
 
 
-@pytest.mark.parametrize(
-    ("limits", "code"),
-    [({"max_frames": 10}, "unreadable"), ({"max_pixels": 100}, "unreadable"), ({"max_seconds": 0.5}, "too-large"), ({"max_decoded_bytes": 1000}, "too-large")],
-)
-def test_limits_hold_before_a_video_is_decoded(video: bytes, limits: dict[str, float], code: str) -> None:
-    (found,) = prepared(ServeSettings(bundle="x", video=True, **limits), Upload(content=video, name="a", wanted=("frames",)))
-    assert (found.clip, found.code) == (None, code)
-    assert found.detail.startswith("a: ")
-    assert "\n" not in found.detail
+def test_limits_hold_before_a_video_is_decoded(video: bytes) -> None:
+    async def refused(*limits: dict[str, float]) -> list[Prepared]:
+        settings = ServeSettings(bundle="x", video=True)
+        decoder, found = VideoDecoder(settings), []
+        for changes in limits:
+            decoder._settings = settings.model_copy(update=changes)
+            found.append(await decoder.prepare(Upload(content=video, name="a", wanted=("frames",))))
+        await decoder.close()
+        return found
+
+    found = asyncio.run(refused({"max_frames": 10}, {"max_pixels": 100}, {"max_seconds": 0.5}, {"max_decoded_bytes": 1000}))
+    assert [each.code for each in found] == ["unreadable", "unreadable", "too-large", "too-large"]
+    for each in found:
+        assert each.clip is None
+        assert each.detail.startswith("a: ")
+        assert "\n" not in each.detail
 
 
 def test_what_takes_too_long_is_killed_and_the_next_one_is_served(video: bytes) -> None:
@@ -118,10 +123,10 @@ def test_what_takes_too_long_is_killed_and_the_next_one_is_served(video: bytes) 
         process = decoder._process
         assert process is not None
         os.kill(process.pid, signal.SIGSTOP)
-        object.__setattr__(decoder, "_settings", decoder._settings.model_copy(update={"decode_timeout_s": 0.2}))
+        decoder._settings = decoder._settings.model_copy(update={"decode_timeout_s": 0.2})
         assert (await decoder.prepare(upload)).code == "decode-timeout"
         assert process.returncode == -signal.SIGKILL
-        object.__setattr__(decoder, "_settings", decoder._settings.model_copy(update={"decode_timeout_s": 60}))
+        decoder._settings = decoder._settings.model_copy(update={"decode_timeout_s": 60})
         assert (await decoder.prepare(upload)).clip is not None
         assert decoder._process is not None
         os.kill(decoder._process.pid, signal.SIGKILL)
@@ -152,12 +157,7 @@ def test_damaged_videos_are_refused_or_recognised(folder: Path, video: bytes) ->
 
 
 def test_a_network_of_pictures_answers_as_predict_answers_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = tiny("corrnet")
-    names = tuple(f"G{number}" for number in range(NUM_CLASSES - len(SPECIALS)))
-    facts = {"options": network.options, "state_dict": network.state_dict(), "inputs": FrameInputs(size=SIZE + 8, crop=SIZE)}
-    seeing = save_tiny_bundle(
-        folder / "seeing", system="corrnet", classes=Vocabulary(entries=(*SPECIALS, *names)), decoding=DecodingOptions(head="sequence"), **facts
-    )
+    seeing = save_seeing_bundle(folder / "seeing")
     file = write_video(folder / "pictures.mp4", np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8))
     assert predict(["--bundle", str(seeing.folder), "--format", "json", str(file)]) == 0
     expected = json.loads(capsys.readouterr().out)["clips"][0]
