@@ -88,6 +88,7 @@ function fill(section, columns, rows) {
       if (cell instanceof HTMLElement && cell.className === "amount") place.className = "number";
     });
   }
+  [...(body.rows[0]?.cells ?? [])].forEach((cell, column) => (head.cells[column].className = cell.className));
   element(section).querySelector(".scroll").replaceChildren(table);
 }
 

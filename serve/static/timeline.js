@@ -24,7 +24,7 @@ export class Timeline {
       ends[row] = left + width;
       Object.assign(button.style, { left: `${100 * left}%`, width: `${100 * width}%`, top: `${row * ROW + 0.1}rem` });
     }
-    this.#box.style.height = `${Math.max(ends.length, 1) * ROW}rem`;
+    this.#box.style.height = `calc(${Math.max(ends.length, 1) * ROW}rem + 2px)`; // and its border
     this.#box.replaceChildren(...this.#entries.map((entry) => entry.button), this.#now);
     this.#box.hidden = !glosses.length;
   }
