@@ -27,12 +27,14 @@ class Context:
     backend: Backend
     settings: ServeSettings
     gate: Gate = field(init=False)
+    pictures: Gate = field(init=False)
     keys: ApiKeys = field(init=False)
     rates: RateLimit = field(init=False)
     metrics: Metrics = field(init=False, default_factory=Metrics)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gate", Gate(self.settings.capacity))
+        object.__setattr__(self, "pictures", Gate(self.settings.picture_capacity))
         object.__setattr__(self, "keys", ApiKeys.read(self.settings.api_keys_file))
         object.__setattr__(self, "rates", RateLimit(self.settings.requests_per_minute, self.settings.request_burst))
         self.metrics.capacity.set(self.settings.capacity)

@@ -76,7 +76,8 @@ class VideoDecoder:
 
     def _request(self, upload: Upload) -> dict[str, Any]:
         settings = self._settings
-        limits = {"max_frames": settings.max_frames, "max_pixels": settings.max_pixels, "max_seconds": settings.max_seconds}
+        limits = {"max_frames": upload.max_frames or settings.max_frames, "max_seconds": upload.max_seconds or settings.max_seconds}
+        limits |= {"max_pixels": settings.max_pixels}
         pictures = {"pictures": upload.pictures, "frame_size": upload.frame_size, "box": upload.box}
         return {"name": upload.name, "size": len(upload.content), "wanted": upload.wanted, "max_bytes": settings.max_decoded_bytes, **limits, **pictures}
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,10 +59,22 @@ class JobStore:
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._turn = asyncio.Semaphore(1)
+        self._num_coming = 0
 
     @property
     def num_open(self) -> int:
-        return len(self._running)
+        """Jobs that are uploaded, wait or run."""
+        return len(self._running) + self._num_coming
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """A place for a clip that is being uploaded: it takes memory, too. Raises as `require_room`."""
+        self.require_room()
+        self._num_coming += 1
+        try:
+            yield
+        finally:
+            self._num_coming -= 1
 
     def require_room(self) -> None:
         """Raises the problem `overloaded` where as many jobs wait as may, `stopping` where the service ends."""

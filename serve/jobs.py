@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Request, Response
@@ -38,8 +39,9 @@ def add_jobs(app: FastAPI, context: Context) -> None:
     )
     async def submit(request: Request, asked: Annotated[Asked, Depends(query_reader(context.settings))]) -> JSONResponse:
         """Bodies and options as of `/v1/recognize`, clips of up to `max_job_frames`. Longer ones than the network sees at once are recognised in windows."""
-        store.require_room()
-        clip = await received_clip(request, asked.facts, context, limits)
+        with store.coming():
+            async with AsyncExitStack() as held:
+                clip = await received_clip(request, asked.facts, context, limits, held)
         job = store.submit(clip, asked.choice, context.caller(request), {"keypoints": points_record(clip)} if asked.keypoints else {})
         return JSONResponse(job.record(), 202, headers={"Location": f"/v1/jobs/{job.id}"})
 

@@ -5,6 +5,7 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -51,8 +52,8 @@ def add_recognition(app: FastAPI, context: Context) -> None:
 
     async def answered(request: Request, asked: Asked) -> dict[str, Any]:
         start = time.perf_counter()
-        async with context.gate.enter():
-            clip = await received_clip(request, asked.facts, context, context.settings)
+        async with context.gate.enter(), AsyncExitStack() as held:
+            clip = await received_clip(request, asked.facts, context, context.settings, held)
             read = time.perf_counter()
             reply = await in_time(lambda: context.recognise(Task(clip=clip, choice=asked.choice)), context.settings.timeout_s)
         extra = {"keypoints": points_record(clip)} if asked.keypoints and clip.keypoints.shape[1] else {}
@@ -122,21 +123,27 @@ def query_reader(settings: ServeSettings) -> Callable[..., Asked]:
     return asked
 
 
-async def received_clip(request: Request, facts: Facts, context: Context, settings: ServeSettings) -> Clip:
-    """The clip of a request's body, within the limits of `settings`. Raises ProblemError as `read_body`, `open_body`, `read_clip` and `_video_clip`."""
+async def received_clip(request: Request, facts: Facts, context: Context, settings: ServeSettings, held: AsyncExitStack) -> Clip:
+    """The clip of a request's body, within the limits of `settings`. Raises ProblemError as `read_body`, `open_body`, `read_clip` and `_video_clip`.
+
+    held: keeps the place that decoded pictures take, as long as the caller keeps them.
+    """
     body = open_body(request.headers.get("content-type", ""), await read_body(request, settings), facts, settings)
     if body.is_video:
-        return await _video_clip(body, facts, context)
+        return await _video_clip(body, facts, context, settings, held)
     if len(body.content) <= SHORT_BYTES:  # it is read in less time than it takes to hand it to a thread
         return read_clip(body, facts, settings)
     return await asyncio.to_thread(read_clip, body, facts, settings)
 
 
-async def _video_clip(body: Body, facts: Facts, context: Context) -> Clip:
+async def _video_clip(body: Body, facts: Facts, context: Context, settings: ServeSettings, held: AsyncExitStack) -> Clip:
     card = await in_time(context.backend.describe, context.settings.timeout_s)
     if "video" not in card["takes"]:
         raise ProblemError("unsupported-media-type", f"{body.name}: this model reads keypoints, and the service estimates none from pictures")
-    upload = Upload(content=body.content, name=body.name, wanted=tuple(card["modalities"]), fps=facts.fps)
+    if "frames" in card["modalities"]:
+        await held.enter_async_context(context.pictures.enter())
+    limits = {"max_frames": settings.max_frames, "max_seconds": settings.max_seconds}
+    upload = Upload(content=body.content, name=body.name, wanted=tuple(card["modalities"]), fps=facts.fps, **limits)
     prepared = await in_time(lambda: context.backend.prepare(upload), context.settings.timeout_s)
     if prepared.clip is None:
         raise ProblemError(prepared.code, prepared.detail)

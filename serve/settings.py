@@ -43,6 +43,7 @@ class ServeSettings(BaseModel):
     max_video_bytes: int = Field(64 * MIB, ge=1, description="of a video's file")
     max_pixels: int = Field(1920 * 1088, ge=1, description="of a video's frame")
     max_decoded_bytes: int = Field(512 * MIB, ge=1, description="of a video's pictures, where the network reads them")
+    picture_capacity: int = Field(4, ge=1, description="clips whose decoded pictures are held at a time; the next one is answered 503")
     decode_timeout_s: float = Field(30.0, gt=0, description="a video that takes longer is refused, and what decodes it is killed")
     decode_memory_bytes: int = Field(6 * 1024 * MIB, ge=1, description="address space of what decodes")
     max_points: int = Field(600, ge=1, description="of a frame; the largest known layout has 543")

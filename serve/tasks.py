@@ -46,6 +46,7 @@ class Reply:
 @dataclass(frozen=True, kw_only=True)
 class Upload:
     """A video as it came, or JPEG pictures. wanted: what the model needs of it, `frames` and `keypoints`; fps: instead of what it says.
+    max_frames, max_seconds: instead of the service's own limits.
 
     pictures: lengths of the pictures, which lie one after the other in content; none: it is a video. frame_size: of each picture.
     box: where the signer is (`models.pose_geometry.Box`), instead of looking for them.
@@ -55,6 +56,8 @@ class Upload:
     name: str
     wanted: tuple[str, ...]
     fps: float | None = None
+    max_frames: int | None = None
+    max_seconds: float | None = None
     pictures: tuple[int, ...] = ()
     frame_size: tuple[int, int] | None = None
     box: Mapping[str, float] | None = None

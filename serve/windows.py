@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from models.inputs.clip import Clip
+from models.inputs.frames import Pictures
 
 OVERLAP = 0.25  # of a window with the next: each is recognised with what comes before and after
 
@@ -38,7 +39,9 @@ def plan_windows(num_frames: int, length: int) -> list[Window]:
 
 def window_clip(clip: Clip, window: Window) -> Clip:
     """The window's frames as a clip."""
-    return replace(clip, keypoints=clip.keypoints[window.start : window.stop])
+    places = slice(window.start, window.stop)
+    pictures = None if clip.frames is None else Pictures(array=clip.frames.decode(range(window.start, window.stop)))
+    return replace(clip, keypoints=clip.keypoints[places], frames=pictures)
 
 
 def joined(records: Sequence[Mapping[str, Any]], windows: Sequence[Window], clip: Clip) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.bundle import Bundle
+from models.inputs.clip import Clip
+from models.inputs.frames import Pictures
 from models.inputs.keypoints import KeypointInputs
 from serve.problems import ProblemError
 from serve.rates import MAX_CALLERS, RateLimit
 from serve.schemas import Answer, JobState
-from serve.windows import plan_windows
+from serve.windows import plan_windows, window_clip
 from tests.unit.serve.in_process import call, client_of, code_of, local_api, npz, recognise
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 
@@ -108,6 +111,36 @@ def test_a_job_can_fail_be_given_up_and_be_forgotten(bundle: Bundle) -> None:
             assert app.state.gate.inside == 0
 
     asyncio.run(ask())
+
+
+def test_what_is_being_uploaded_takes_the_place_of_a_job(bundle: Bundle) -> None:
+    app = local_api(bundle.folder, max_jobs=1)
+    let_go = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield npz(tiny_clip())[:100]
+        await let_go.wait()
+
+    async def ask() -> None:
+        async with client_of(app) as client:
+            uploading = asyncio.create_task(client.post("/v1/jobs", content=slow(), headers=NPZ))
+            await asyncio.sleep(0.01)
+            assert code_of(await client.post("/v1/jobs", content=npz(tiny_clip()), headers=NPZ)) == (503, "overloaded")
+            let_go.set()
+            assert code_of(await uploading) == (422, "unreadable")
+            assert (await client.post("/v1/jobs", content=npz(tiny_clip()), headers=NPZ)).status_code == 202
+
+    asyncio.run(ask())
+
+
+def test_a_window_has_its_own_pictures() -> None:
+    pictures = np.arange(100, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    clip = Clip(name="x", keypoints=np.zeros((100, 0, 3), np.float32), frames=Pictures(array=pictures), frame_size=(2, 2))
+    for window in plan_windows(100, 40):
+        part = window_clip(clip, window)
+        assert part.frames is not None
+        assert part.frames.num_frames == part.num_frames == 40
+        assert part.frames.decode([0, 39])[:, 0, 0, 0].tolist() == [window.start, window.stop - 1]
 
 
 def test_a_job_belongs_to_its_key_and_keys_have_rates(bundle: Bundle, tmp_path: Path) -> None:

@@ -165,5 +165,7 @@ def test_a_network_of_pictures_answers_as_predict_answers_it(folder: Path, capsy
     answer = recognise(app, file.read_bytes(), "video/mp4", name=str(file), keypoints=True).json()
     assert {key: answer[key] for key in expected} == expected
     assert "keypoints" not in answer
+    app.state.context.pictures.capacity = 0
+    assert code_of(recognise(app, file.read_bytes(), "video/mp4")) == (503, "overloaded")
     assert answer["model"]["takes"] == ["video"]
     assert code_of(recognise(app, npz(tiny_clip()))) == (422, "unusable-keypoints")
