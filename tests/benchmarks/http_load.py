@@ -1,10 +1,10 @@
-"""Load on a service over HTTP: threads with a connection each, as many requests at a time as there are threads."""
+"""Load on a service over HTTP: threads with a connection each, who ask again as soon as they are answered, or at a fixed pace whatever is answered."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import statistics
+import math
 import threading
 import time
 from collections import Counter
@@ -31,10 +31,10 @@ class Answers:
         with self.lock:
             self.statuses[status] += 1
             self.seconds.setdefault(status, []).append(seconds)
-            if status not in (200, FAILED):
-                self.codes[json.loads(content)["code"]] += 1
             if status == 200:
                 self.versions[str(json.loads(content)["model"]["version"])] += 1
+            elif status != FAILED:
+                self.codes[json.loads(content)["code"]] += 1
 
     @property
     def count(self) -> int:
@@ -44,8 +44,10 @@ class Answers:
         """Answers of another status, and requests without an answer."""
         return sum(number for status, number in self.statuses.items() if status not in statuses)
 
-    def median_ms(self, status: int = 200) -> float:
-        return 1e3 * statistics.median(self.seconds[status])
+    def percentile_ms(self, share: float, status: int = 200) -> float:
+        """Time within which `share` % of the answers of a status came."""
+        seconds = sorted(self.seconds[status])
+        return 1e3 * seconds[max(0, math.ceil(share / 100 * len(seconds)) - 1)]
 
 
 class Caller:
@@ -63,9 +65,9 @@ class Caller:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def ask(self, body: bytes, answers: Answers) -> int:
-        """Status of one recognition."""
-        began = time.perf_counter()
+    def ask(self, body: bytes, answers: Answers, due: float | None = None) -> int:
+        """Status of one recognition. due: when it should have been asked, from which its time counts."""
+        began = time.perf_counter() if due is None else due
         try:
             self._connection.request("POST", self._path, body, HEADERS)
             response = self._connection.getresponse()
@@ -90,10 +92,37 @@ def load(url: str, bodies: Sequence[bytes], *, clients: int, requests: int, mean
         with lock:
             return next(left, None)
 
-    threads = [threading.Thread(target=client) for _ in range(clients)]
+    _at_once(client, clients, lambda: meanwhile(answers))
+    return answers
+
+
+def arrivals(url: str, bodies: Sequence[bytes], *, per_second: float, seconds: float, callers: int = 128) -> Answers:
+    """Requests at a fixed pace, as of many people who know nothing of one another: answers that take long don't slow them down.
+
+    The time of an answer counts from when its request was due: where all callers are busy, their wait is the service's doing.
+    """
+    answers, numbers, lock = Answers(), iter(range(max(1, int(per_second * seconds)))), threading.Lock()
+    begun = time.perf_counter()
+
+    def caller() -> None:
+        with Caller(url) as each:
+            while (number := following()) is not None:
+                due = begun + number / per_second
+                time.sleep(max(0.0, due - time.perf_counter()))
+                each.ask(bodies[number % len(bodies)], answers, due)
+
+    def following() -> int | None:
+        with lock:
+            return next(numbers, None)
+
+    _at_once(caller, callers)
+    return answers
+
+
+def _at_once(work: Callable[[], None], count: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+    threads = [threading.Thread(target=work) for _ in range(count)]
     for thread in threads:
         thread.start()
-    meanwhile(answers)
+    meanwhile()
     for thread in threads:
         thread.join()
-    return answers
