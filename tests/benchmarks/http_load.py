@@ -14,7 +14,6 @@ from typing import Self
 from urllib.parse import urlsplit
 
 FAILED = 0  # status of a request that got no answer
-HEADERS = {"Content-Type": "application/x-npz"}
 
 
 @dataclass
@@ -65,11 +64,11 @@ class Caller:
     def __exit__(self, *error: object) -> None:
         self._connection.close()
 
-    def ask(self, body: bytes, answers: Answers, due: float | None = None) -> int:
-        """Status of one recognition. due: when it should have been asked, from which its time counts."""
+    def ask(self, body: bytes, answers: Answers, *, due: float | None = None, kind: str = "application/x-npz") -> int:
+        """Status of one recognition. kind: of the body; due: when it should have been asked, from which its time counts."""
         began = time.perf_counter() if due is None else due
         try:
-            self._connection.request("POST", self._path, body, HEADERS)
+            self._connection.request("POST", self._path, body, {"Content-Type": kind})
             response = self._connection.getresponse()
             status, content = response.status, response.read()
         except (OSError, http.client.HTTPException):
@@ -109,7 +108,7 @@ def arrivals(url: str, bodies: Sequence[bytes], *, per_second: float, seconds: f
             while (number := following()) is not None:
                 due = begun + number / per_second
                 time.sleep(max(0.0, due - time.perf_counter()))
-                each.ask(bodies[number % len(bodies)], answers, due)
+                each.ask(bodies[number % len(bodies)], answers, due=due)
 
     def following() -> int | None:
         with lock:

@@ -49,6 +49,7 @@ BENCHES = (
     "video",
     "streaming",
     "serve",
+    "serve_switches",
     "sweep",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,19 +59,19 @@ def registry_of(folder: Path, bundles: Sequence[Bundle]) -> Path:
 
 
 @contextmanager
-def serving(**logging: Any) -> Iterator[Deploy]:
-    """A function that deploys the service under a name, by `ServeSettings`, and returns its URL. logging: in place of `serve.run`'s settings."""
+def serving() -> Iterator[Deploy]:
+    """A function that deploys the service under a name, by `ServeSettings`, and returns its URL; `logging=` changes `serve.run`'s own settings."""
     from ray import serve
 
     from serve.app import build
     from serve.run import QUIET
 
     port = free_port()
-    serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config={**QUIET, **logging})
+    serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
 
-    def deploy(name: str, **settings: Any) -> str:
+    def deploy(name: str, *, logging: Mapping[str, Any] | None = None, **settings: Any) -> str:
         application = build(ServeSettings(device="cpu", cpus_per_replica=0.5, timeout_s=600, **settings))  # a slow machine is no failure
-        serve.run(application, name=name, route_prefix=f"/{name}", logging_config={**QUIET, **logging})
+        serve.run(application, name=name, route_prefix=f"/{name}", logging_config={**QUIET, **(logging or {})})
         return f"http://127.0.0.1:{port}/{name}"
 
     yield deploy
