@@ -18,12 +18,13 @@ FAILED = 0  # status of a request that got no answer
 
 @dataclass
 class Answers:
-    """What came back. seconds: of each answer; versions: how often each version of the model answered; codes: of problems."""
+    """What came back. seconds: of each answer; versions: how often each version of the model answered; codes: of problems; timings: those that answers tell."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: dict[int, list[float]] = field(default_factory=dict)
     versions: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
+    timings: list[dict[str, float]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, status: int, seconds: float, content: bytes) -> None:
@@ -31,7 +32,9 @@ class Answers:
             self.statuses[status] += 1
             self.seconds.setdefault(status, []).append(seconds)
             if status == 200:
-                self.versions[str(json.loads(content)["model"]["version"])] += 1
+                answer = json.loads(content)
+                self.versions[str(answer["model"]["version"])] += 1
+                self.timings.append(answer.get("timings", {}))
             elif status != FAILED:
                 self.codes[json.loads(content)["code"]] += 1
 
