@@ -21,7 +21,6 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from cluster.registry import local_folder
-from models.bundle_record import EnsembleRecord, read_record
 from serve.api import build_api
 from serve.batching import Batcher
 from serve.problems import ProblemError
@@ -166,6 +165,8 @@ class Front:
 
 def num_networks(args: ServeSettings) -> int:
     """Networks of the ensemble that is served, 0 of the bundle of one."""
+    from models.bundle_record import EnsembleRecord, read_record  # here: they load torch, and this module is loaded by every replica
+
     record = read_record(local_folder(args.bundle, tracking_uri=args.tracking_uri, store=args.store))
     return len({entry.folder for entry in record.members.values()}) if isinstance(record, EnsembleRecord) else 0
 

@@ -41,5 +41,5 @@ def test_paths_are_absolute_because_replicas_run_elsewhere(tmp_path: Path, monke
 
 def test_the_front_and_what_decodes_load_no_torch() -> None:
     """It costs a second and 200 MB of each process."""
-    program = "import sys, serve.api, serve.decode_child; sys.exit('torch' in sys.modules)"
+    program = "import sys, serve.app, serve.decode_child; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY_ROOT)
