@@ -142,8 +142,14 @@ async def _video_clip(body: Body, facts: Facts, context: Context, settings: Serv
         raise ProblemError("unsupported-media-type", f"{body.name}: this model reads keypoints, and the service estimates none from pictures")
     if "frames" in card["modalities"]:
         await held.enter_async_context(context.pictures.enter())
-    limits = {"max_frames": settings.max_frames, "max_seconds": settings.max_seconds}
-    upload = Upload(content=body.content, name=body.name, wanted=tuple(card["modalities"]), fps=facts.fps, **limits)
+    upload = Upload(
+        content=body.content,
+        name=body.name,
+        wanted=tuple(card["modalities"]),
+        fps=facts.fps,
+        max_frames=settings.max_frames,
+        max_seconds=settings.max_seconds,
+    )
     prepared = await in_time(lambda: context.backend.prepare(upload), context.settings.timeout_s)
     if prepared.clip is None:
         raise ProblemError(prepared.code, prepared.detail)
