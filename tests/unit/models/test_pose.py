@@ -100,10 +100,12 @@ def test_the_detector_narrows_the_crop_to_the_largest_person(tmp_path: Path) -> 
     model = write_pose_model(tmp_path / "pose.onnx")
     estimator = pose_estimator(model, detector)
     frames = Pictures(array=dots(wandering(), SIZE))
-    box = estimator._box(frames)
+    box = estimator.signer_box(frames)
     assert [box.left, box.top, box.right, box.bottom] == pytest.approx([10 * 1.875, 8 * 1.875, 50 * 1.875, 44 * 1.875])
     keypoints = estimator.estimate(frames)
     assert np.abs(keypoints[:, :3, :2] - wandering()).max() <= 3 + 1.25 * 40 * 1.875 / 48
+    part = Pictures(array=frames.array[9:10])  # of a stream: the signer stays where they were seen at first
+    np.testing.assert_array_equal(estimator.estimate(part, box=box)[0], keypoints[9])
 
 
 def test_a_clip_without_a_person_is_no_recording(tmp_path: Path) -> None:
