@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +120,10 @@ def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:
 
 
 NetworkLogits = tuple[Mapping[str, Tensor], Tensor]
-Run = Callable[[Sequence[Callable[[], NetworkLogits]]], list[NetworkLogits]]  # how an ensemble runs its networks: one by one, or at once
+Run = Callable[[Sequence[Callable[[], Any]]], list[Any]]  # how an ensemble runs its networks: one by one, or at once
 
 
-def one_by_one(calls: Sequence[Callable[[], NetworkLogits]]) -> list[NetworkLogits]:
+def one_by_one(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     """Results of calls that are made in turn."""
     return [call() for call in calls]
 

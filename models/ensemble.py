@@ -32,6 +32,7 @@ from models.joint_recognition import JointRecogniser
 from models.model_card import TOP_K_MEANS, WER_MEANS, known, metrics_table, sections_as_text
 from models.options import AnswerOptions
 from models.systems import SYSTEMS, Task
+from models.translation.joint import JointTranslator
 from models.version import VERSION
 from models.vocabulary import Vocabulary
 
@@ -73,6 +74,11 @@ class Ensemble:
         return modalities_of(bundle.inputs for bundle in self.members.values())
 
     @property
+    def translates(self) -> bool:
+        """Whether it answers texts: all its members do."""
+        return all(bundle.translates for bundle in self.members.values())
+
+    @property
     def classes(self) -> Vocabulary | ClassMap:
         return next(iter(self.members.values())).classes
 
@@ -92,7 +98,9 @@ class Ensemble:
         if isinstance(classes, ClassMap):
             return Classifier(members=members, classes=classes, decoding=decoding, weights=self.weights, rule=self.fuse, run=run)
         assert isinstance(decoding, DecodingOptions)
-        return JointRecogniser(members=members, vocabulary=classes, decoding=decoding, weights=self.weights, rule=self.fuse, run=run)
+        answers: dict[str, Any] = {"members": members, "vocabulary": classes, "decoding": decoding, "weights": self.weights, "rule": self.fuse, "run": run}
+        tokens = {name: own for name, bundle in self.members.items() if (own := bundle.tokens) is not None} if self.translates else {}
+        return JointTranslator(**answers, tokens=tokens) if tokens else JointRecogniser(**answers)
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the first member."""
@@ -214,6 +222,32 @@ def check_members(members: Mapping[str, Bundle], weights: Mapping[str, float]) -
         if bundle.classes != first.classes:
             what = "classes" if first.task == "islr" else "glosses"
             raise BundleError(f"{bundle.folder}: the {what} of {name} are not those of {first_name}: train both on the same shards")
+    if all(bundle.translates for bundle in members.values()):
+        _check_translators(members)
+
+
+def _check_translators(members: Mapping[str, Bundle]) -> None:
+    """Raises BundleError where members can't make a sentence together, token by token."""
+    (first_name, first), *others = members.items()
+    wanted = first.tokens
+    assert wanted is not None
+    for name, bundle in others:
+        tokens = bundle.tokens
+        assert tokens is not None
+        if tokens.text != wanted.text:
+            raise BundleError(
+                f"{bundle.folder}: {name} doesn't share the tokenizer of {first_name}, and members of an ensemble make one sentence token by token: "
+                "train both from the same language model (init.translator)"
+            )
+        if _start(bundle) != _start(first):
+            raise BundleError(f"{bundle.folder}: {name} begins its sentences with other tokens than {first_name}: set start_with_bos alike")
+        if bool(bundle.modalities) != bool(first.modalities):
+            raise BundleError(f"{bundle.folder}: gloss-to-text and networks that read clips ({name}, {first_name}): an ensemble is of one kind")
+
+
+def _start(bundle: Bundle) -> tuple[int, ...]:
+    start: tuple[int, ...] = bundle.options.translator.start  # type: ignore[attr-defined]
+    return start
 
 
 def _card(record: EnsembleRecord, first: Bundle) -> str:
@@ -222,6 +256,9 @@ def _card(record: EnsembleRecord, first: Bundle) -> str:
     signs, sentences = "Isolated sign recognition: keypoints of one sign in, its name out", "keypoints of a signer in, a sequence of glosses out"
     task = signs if first.task == "islr" else f"Continuous sign language recognition: {sentences}"
     fused = "whose logits are added" if record.fuse == "logits" else "whose probabilities are added"
+    if first.translates:
+        task = "Sign language translation: signing in, spoken-language text and glosses out"
+        fused = f"whose probabilities of each next token are averaged (of glosses: {fused.removeprefix('whose ')})"
     means = TOP_K_MEANS if first.task == "islr" else WER_MEANS.format(cleanup=record.corpus.cleanup)
     return sections_as_text(
         {

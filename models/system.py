@@ -17,9 +17,11 @@ from models.options import AnswerOptions, Options
 from models.translation.options import TranslationDecodingOptions
 
 RECOGNISER, TRANSLATOR = "recogniser", "translator"  # what systems that translate may start from, and parts of their networks
+FEATURES = "features"  # the same recogniser without its heads, which then begin at random
 TEXT = "text"  # what a translator's scores and answers are called beside those of heads
 Task = Literal["slr", "islr"]  # sentences of glosses, or isolated signs
 LoadPublished = Callable[[nn.Module, Path, Inputs, bool], str]
+LoadFeatures = Callable[[nn.Module, Path], None]
 Loss = Callable[[Heads, Batch], dict[str, Tensor]]  # named terms, unweighted
 
 
@@ -57,7 +59,8 @@ class System:
     heads: names of its recognition heads in evaluation, in the order reported; `ensemble` fuses them into one more set of logits, None where there
     is but one head. loss_terms: names of all terms; `make_loss` takes the loss options and the number of training clips of each class.
     load_published: fills a network that is to read such inputs from a released file and returns what is to be told of it; `unchecked` accepts
-    weights that look like those of other inputs. starts: what a training may start from, by name.
+    weights that look like those of other inputs. load_features: fills what released files of this system lack, the network that extracted the features
+    they learned on, from a released file of the recogniser. starts: what a training may start from, by name.
     translates: the network answers a text, too, and its bundle holds a translator's tokens.
     begin_epoch: tells the network which epoch of training begins, from 0, where that changes it.
     recomputed: modules whose activations may be computed again in the backward pass. synchronised: its batch norms may count all workers' clips.
@@ -73,6 +76,7 @@ class System:
     loss_terms: frozenset[str]
     make_loss: Callable[[LossOptions, Sequence[int]], Loss]
     load_published: LoadPublished
+    load_features: LoadFeatures | None = None
     starts: Starts = field(default_factory=dict)
     conflict: Callable[[Options, Inputs], str | None] | None = None
     begin_epoch: Callable[[nn.Module, int], None] | None = None

@@ -26,6 +26,7 @@ from models.system import TRANSLATOR, Loss, System, Task, TranslatorStart, terms
 from models.translation import systems as translation
 from models.translation.inputs import GlossInputs
 from models.translation.options import GlossToTextOptions, MskaSltOptions, TranslationLossOptions
+from models.translation.streams import SINGLE_STREAM_SLT, TWO_STREAM_SLT
 from models.twostream.systems import SINGLE_STREAM, TWO_STREAM
 from models.vac.systems import CORRNET, MSTFNET, SLOWFASTSIGN
 
@@ -92,6 +93,7 @@ SYSTEMS: dict[str, System] = {
         make_loss=translation.sign_to_text_loss,
         load_published=translation.load_mska_slt,
         starts=translation.starts("mska_slr"),
+        conflict=translation.mska_conflict,
         translates=True,
     ),
     "g2t": System(
@@ -123,6 +125,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "singlestream_slr": SINGLE_STREAM,
     "twostream_slr": TWO_STREAM,
+    "singlestream_slt": SINGLE_STREAM_SLT,
+    "twostream_slt": TWO_STREAM_SLT,
     "slowfastsign": SLOWFASTSIGN,
     "mstfnet": MSTFNET,
     "corrnet": CORRNET,

@@ -24,6 +24,7 @@ from models.inputs.frames import Pictures
 from models.joint_recognition import JointRecogniser
 from models.metrics.cleanup import clean
 from models.recognition import Recognition, SentenceAnswerer
+from models.translation.options import TranslationDecodingOptions
 from models.vocabulary import Vocabulary
 from serve.batching import similar_lengths
 from serve.cards import common_layouts, modalities_of, model_card
@@ -87,7 +88,7 @@ class ModelWorker:
         uri = settings.bundle if version is None else f"{settings.bundle.partition('@')[0]}/{version}"
         bundle = load(local_folder(uri, tracking_uri=settings.tracking_uri, store=settings.store))
         card = {**model_card(bundle, settings), "version": version}
-        if self._hosts and isinstance(bundle, Ensemble):
+        if self._hosts and isinstance(bundle, Ensemble) and not bundle.translates:  # translators speak token by token: they stay together
             return LoadedModel(bundle, card, spread_recogniser(bundle, uri, self._hosts), settings)
         model = LoadedModel(bundle, card, bundle.recogniser(settings.device or ("cuda" if torch.cuda.is_available() else "cpu")), settings)
         model.warm_up()
@@ -211,6 +212,8 @@ def with_choice(recogniser: SentenceAnswerer | Classifier, choice: Choice) -> Se
     """The same networks, answering as the request wants."""
     wanted = {"head": choice.head, "beam_width": choice.beam_width}
     options = recogniser.options.model_copy(update={key: value for key, value in wanted.items() if value is not None})
+    if choice.n_best is not None and isinstance(options, TranslationDecodingOptions):
+        options = options.model_copy(update={"text": options.text.model_copy(update={"n_best": min(choice.n_best, options.text.beam_width)})})
     changes: dict[str, Any] = {"decoding": options}
     if choice.n_best is not None:
         changes["num_candidates" if isinstance(recogniser, Classifier) else "num_hypotheses"] = choice.n_best

@@ -12,7 +12,7 @@ from models.bundle import Bundle, CorpusCard, save_bundle
 from models.bundle_weights import built
 from models.class_map import ClassMap
 from models.ensemble import Ensemble, load
-from models.errors import BundleError
+from models.errors import BundleError, CheckpointError
 from models.inputs.inputs import Inputs
 from models.metrics.cleanup import rules_of
 from models.options import AnswerOptions, Options
@@ -66,19 +66,25 @@ def bundle_from_published(
     decoding: AnswerOptions,
     corpus: CorpusCard,
     tokens: TranslationTokens | None = None,
+    features: Path | None = None,
     unchecked: bool = False,
 ) -> Bundle:
-    """A bundle at `folder` of a released `.pth` checkpoint, which is read without running code of it.
+    """A bundle at `folder` of a released checkpoint, which is read without running code of it.
 
+    features: the released recogniser that made the features it was trained on, where it lacks the network that extracts them.
     Says on standard error what its statistics tell of it. Raises CheckpointError that names what doesn't fit the options, the classes or
     (unless `unchecked`) the inputs, BundleError where `folder` can't be written.
     """
+    _check_features(system, features, checkpoint)
     network = built(SYSTEMS[system].build, options, len(classes))
     remark = SYSTEMS[system].load_published(network, checkpoint, inputs, unchecked)
     if remark:
         print(remark, file=sys.stderr)
-    with checkpoint.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    origin = {"published.checkpoint": checkpoint.name, "published.sha256": _digest(checkpoint)}
+    load_features = SYSTEMS[system].load_features
+    if load_features and features:
+        load_features(network, features)
+        origin |= {"published.features": features.name, "published.features_sha256": _digest(features)}
     return save_bundle(
         folder,
         system=system,
@@ -90,5 +96,19 @@ def bundle_from_published(
         corpus=corpus,
         tokens=tokens,
         metrics={},
-        provenance={"published.checkpoint": checkpoint.name, "published.sha256": digest},
+        provenance=origin,
     )
+
+
+def _check_features(system: str, features: Path | None, checkpoint: Path) -> None:
+    if SYSTEMS[system].load_features and features is None:
+        raise CheckpointError(
+            f"{checkpoint}: released checkpoints of {system} lack the network that extracts their features: name its released recogniser with --features"
+        )
+    if features is not None and not SYSTEMS[system].load_features:
+        raise CheckpointError(f"--features {features}: released checkpoints of {system} are whole; leave it out")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

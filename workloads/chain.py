@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -31,11 +30,12 @@ CHAINS = Path(__file__).resolve().parent / "chains"
 
 
 class Stage(Options):
-    """A run of the chain. init: what it starts from → the stage whose bundle that is."""
+    """A run of the chain. init: what it starts from → the stage whose bundle that is; changes: values of its recipe that are others here, `KEY=VALUE`."""
 
     name: str = Field(pattern=r"^[\w-]+$")
     recipe: str
-    init: dict[Literal["recogniser", "translator"], str] = Field(default_factory=dict)
+    init: dict[str, str] = Field(default_factory=dict)
+    changes: tuple[str, ...] = ()
 
 
 class Chain(Options):
@@ -101,7 +101,7 @@ def _stage_run(stage: Stage, folder: Path, overrides: Sequence[str]) -> tuple[Re
     if (folder / stage.name / RECIPE).exists():
         return old_run(str(folder / stage.name))
     starts = [f"init.{part}={folder / name / BUNDLE}" for part, name in stage.init.items()]
-    return new_run(load_recipe(stage.recipe, [*starts, f"run.root={folder}", f"run.name={stage.name}", *overrides]))
+    return new_run(load_recipe(stage.recipe, [*starts, f"run.root={folder}", f"run.name={stage.name}", *stage.changes, *overrides]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

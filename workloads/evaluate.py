@@ -45,7 +45,7 @@ from models.ensemble import Ensemble
 from models.errors import VocabularyError
 from models.options import AnswerOptions
 from models.published.vocabularies import import_vocabulary
-from models.system import RECOGNISER
+from models.system import FEATURES, RECOGNISER
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads import sign_reports
@@ -152,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     given = parser.parse_args(arguments)
     if bool(given.published) != bool(given.recipe):
         parser.error("--published and --recipe go together: the recipe describes the checkpoint's network")
-    ignored = [f"--{name.replace('_', '-')}" for name in ("vocabulary", "member", "any_stream", "set") if getattr(given, name) and not given.published]
+    of_released = ("vocabulary", "member", "any_stream", "features", "set")
+    ignored = [f"--{name.replace('_', '-')}" for name in of_released if getattr(given, name) and not given.published]
     if ignored:
         parser.error(f"{', '.join(ignored)} goes with --published: a bundle has its own")
     if given.workers == "local" and given.num_workers:
@@ -191,7 +192,7 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
         recipe = recipe.member(given.member or next(iter(recipe.ensemble.members if recipe.ensemble else ()), ""))
     translates = SYSTEMS[recipe.system].translates
     if translates:  # the language model's folder says sizes and tokens; the recogniser is in the checkpoint
-        recipe = completed(recipe.model_copy(update={"init": {name: path for name, path in recipe.init.items() if name != RECOGNISER}}))
+        recipe = completed(recipe.model_copy(update={"init": {name: path for name, path in recipe.init.items() if name not in (RECOGNISER, FEATURES)}}))
     return bundle_from_published(
         given.published,
         folder,
@@ -202,6 +203,7 @@ def released_bundle(given: argparse.Namespace, shards: ShardSet, folder: Path) -
         decoding=recipe.decoding,
         corpus=corpus_card(shards),
         tokens=tokens_of(recipe) if translates else None,
+        features=given.features,
         unchecked=given.any_stream,
     )
 
@@ -233,6 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="with --published: override a value of the recipe")
     parser.add_argument("--member", metavar="NAME", help="with --published: the member of the recipe's ensemble, such as bone (default: the first)")
     parser.add_argument("--any-stream", action="store_true", help="with --published: evaluate weights on a stream that they don't seem to belong to")
+    parser.add_argument("--features", type=Path, metavar="CHECKPOINT", help="with --published of singlestream_slt, twostream_slt: their released recogniser")
     parser.add_argument("--vocabulary", type=Path, help="gloss vocabulary of --published: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the shards')")
     parser.add_argument("--shards", required=True, help="folder that workloads/preprocess.py wrote, which every node must see, or its s3:// URI")
     parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")

@@ -207,8 +207,8 @@ class Recipe(Options):
         for term in self.losses.weights:
             if term not in system.loss_terms:
                 raise ValueError(f"losses.weights.{term} is no loss term{nearest(term, system.loss_terms)}; there are: {', '.join(sorted(system.loss_terms))}")
-        if self.ensemble is not None and system.task != "islr":
-            raise ValueError(f"ensemble: members recognise isolated signs, and {self.system} recognises sentences: train each by a recipe of its own")
+        if self.ensemble is not None and system.task != "islr" and not system.translates:
+            raise ValueError(f"ensemble: members recognise isolated signs or translate, and {self.system} recognises glosses: train each by its own recipe")
         for key, head, known in (
             ("validation.select_by", self.validation.select_by, system.selecting),
             ("decoding.head", self.decoding.head, system.answering),

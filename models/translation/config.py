@@ -101,6 +101,12 @@ class SignToTextOptions(Options):
     mapper: Literal["projection", "embedding"] = "projection"
     translator: TranslatorOptions = TranslatorOptions()
 
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.mapper == "embedding" and self.feature != "gloss_probabilities":
+            raise ValueError(f"mapper embedding looks glosses up by their probabilities, and feature is {self.feature}: set it to gloss_probabilities")
+        return self
+
 
 class GenerationOptions(Options):
     """How texts are generated; the published values for Phoenix-2014T."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 
 from models.decoding.options import DecodingOptions
-from models.losses.options import SentenceLossOptions
+from models.losses.options import LossOptions, SentenceLossOptions
 from models.mska.config import MskaOptions
 from models.options import Options
 from models.translation.config import GenerationOptions, SignToTextOptions, TranslatorOptions
+from models.twostream.config import SingleStreamOptions, TwoStreamOptions
 
 
 class MskaSltOptions(SignToTextOptions):
@@ -30,6 +31,28 @@ class MskaSltOptions(SignToTextOptions):
         return self.recogniser.temporal_stride
 
 
+class SingleStreamSltOptions(SignToTextOptions):
+    """SingleStream-SLT: from pictures, or from heatmaps of keypoints; the defaults are Phoenix-2014T's."""
+
+    head: str = "gloss"
+    recogniser: SingleStreamOptions = SingleStreamOptions()
+
+    @property
+    def temporal_stride(self) -> int:
+        return self.recogniser.temporal_stride
+
+
+class TwoStreamSltOptions(SignToTextOptions):
+    """One translator of TwoStream-SLT: joint (`fuse`), video (`rgb`) or keypoint, by its head. The system is their ensemble."""
+
+    head: str = "fuse"
+    recogniser: TwoStreamOptions = TwoStreamOptions()
+
+    @property
+    def temporal_stride(self) -> int:
+        return self.recogniser.temporal_stride
+
+
 class GlossToTextOptions(Options):
     """Gloss-to-text."""
 
@@ -40,6 +63,12 @@ class TranslationLossOptions(SentenceLossOptions):
     """Losses of translation: `translation` beside the recogniser's."""
 
     distillation: bool = False
+    label_smoothing: float = Field(0.2, ge=0, lt=1)
+
+
+class OneHeadTranslationLossOptions(LossOptions):
+    """Losses of translation where one head recognises: there is nothing to distil."""
+
     label_smoothing: float = Field(0.2, ge=0, lt=1)
 
 

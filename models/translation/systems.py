@@ -13,25 +13,39 @@ from models.losses.ctc import recognition_losses
 from models.losses.options import LossOptions
 from models.losses.translation import translation_loss
 from models.mska import published as mska_published
-from models.mska.network import Mska
+from models.mska.network import HEADS, Mska
+from models.options import Options
 from models.published.loading import read_checkpoint
 from models.system import RECOGNISER, TRANSLATOR, BundleStart, Loss, Starts, TranslatorStart
 from models.translation import published
+from models.translation.config import SignToTextOptions
 from models.translation.network import SignToText
-from models.translation.options import GlossToTextOptions, MskaSltOptions, TranslationLossOptions
+from models.translation.options import GlossToTextOptions, MskaSltOptions, OneHeadTranslationLossOptions, TranslationLossOptions
 from models.translation.translator import GlossToText
 
 TRANSLATION = frozenset({"translation"})  # the loss term beside the recogniser's
 
 
 def _as_recogniser(network: nn.Module, other: nn.Module) -> None:
+    """Everything of the recogniser but what only teaches, where ours is without."""
     assert isinstance(network, SignToText)
-    network.recogniser.load_state_dict(other.state_dict())
+    wanted = network.recogniser.state_dict()
+    network.recogniser.load_state_dict({name: value for name, value in other.state_dict().items() if name in wanted})
 
 
 def starts(recogniser: str) -> Starts:
     """What a system that translates what `recogniser` answers may start from."""
     return {RECOGNISER: BundleStart(system=recogniser, fill=_as_recogniser), TRANSLATOR: TranslatorStart()}
+
+
+def head_conflict(options: Options, heads: Sequence[str]) -> str | None:
+    """Why nothing can be translated, where the recogniser has no such head."""
+    assert isinstance(options, SignToTextOptions)
+    return None if options.head in heads else f"network.head: {options.head!r} is no head of the recogniser; there are: {', '.join(heads)}"
+
+
+def mska_conflict(options: Options, inputs: Inputs) -> str | None:
+    return head_conflict(options, HEADS)
 
 
 def build_mska_slt(options: MskaSltOptions, num_classes: int) -> SignToText:
@@ -46,12 +60,14 @@ def build_g2t(options: GlossToTextOptions, num_classes: int) -> GlossToText:
 
 def sign_to_text_loss(options: LossOptions, class_counts: Sequence[int]) -> Loss:
     """The recogniser's terms and the translation's."""
-    assert isinstance(options, TranslationLossOptions)
+    assert isinstance(options, TranslationLossOptions | OneHeadTranslationLossOptions)
+    distillation = isinstance(options, TranslationLossOptions) and options.distillation
+    padding = not isinstance(options, TranslationLossOptions) or options.distil_padding
 
     def loss(heads: Heads, batch: Batch) -> dict[str, Tensor]:
         assert batch.targets is not None
         assert batch.target_lengths is not None
-        terms = recognition_losses(heads, batch.targets, batch.target_lengths, distillation=options.distillation, distil_padding=options.distil_padding)
+        terms = recognition_losses(heads, batch.targets, batch.target_lengths, distillation=distillation, distil_padding=padding)
         return terms | _text_term(heads, batch, options)
 
     return loss
@@ -62,7 +78,7 @@ def gloss_to_text_loss(options: LossOptions, class_counts: Sequence[int]) -> Los
     return lambda heads, batch: _text_term(heads, batch, options)
 
 
-def _text_term(heads: Heads, batch: Batch, options: TranslationLossOptions) -> dict[str, Tensor]:
+def _text_term(heads: Heads, batch: Batch, options: TranslationLossOptions | OneHeadTranslationLossOptions) -> dict[str, Tensor]:
     assert batch.text_targets is not None
     assert heads.text is not None
     assert heads.text.logits is not None

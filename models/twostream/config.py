@@ -25,6 +25,10 @@ class SingleStreamOptions(Options):
     trunk: S3dOptions = RGB_TRUNK
     head: HeadOptions = HeadOptions()
 
+    @property
+    def temporal_stride(self) -> int:
+        return STEP_FRAMES
+
     @model_validator(mode="after")
     def _consistent(self) -> SingleStreamOptions:
         _check_trunk("trunk", self.trunk, self.stream)
@@ -53,6 +57,10 @@ class TwoStreamOptions(Options):
         if sorted(set(self.lateral_blocks)) != list(self.lateral_blocks):
             raise ValueError(f"lateral_blocks: {list(self.lateral_blocks)} isn't in rising order, each block once")
         return self
+
+    @property
+    def temporal_stride(self) -> int:
+        return STEP_FRAMES
 
     @property
     def trunks(self) -> dict[str, S3dOptions]:

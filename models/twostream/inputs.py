@@ -38,6 +38,7 @@ class StreamInputs(Inputs):
     crop_area: tuple[float, float] = Field((0.7, 1.0), description="training: share of the picture that a random crop takes")
     crop_ratio: tuple[float, float] = Field((0.75, 1.3), description="training: its width over its height")
     jitter_share: float = Field(0.3, ge=0, le=1, description="training: share of batches (or clips) whose colours change")
+    augment: bool = Field(True, description="training resamples, crops and colours; off, it sees clips as evaluation does, as published translators do")
     view_each_clip: bool = Field(False, description="draw crop and colours per clip; published: one per batch")
     parts: tuple[str, ...] = Field(PUBLISHED_PARTS, description="parts of the 133 points that have heatmaps")
     map_size: Pair = Field((260, 210), description="height and width of the grid that sigma counts in (CSL-Daily: 170, 170)")
@@ -73,10 +74,14 @@ class StreamInputs(Inputs):
 
     def training_length(self, num_frames: int, generator: np.random.Generator) -> int:
         """A random length between `shortest` and `longest` of the clip's own, at most max_frames, rounded up to a multiple of 4."""
+        if not self.augment:
+            return len(self.evaluation_frames(num_frames))
         return training_length(num_frames, generator, shortest=self.shortest, longest=self.longest, max_frames=self.max_frames // MULTIPLE * MULTIPLE)
 
     def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:
         """Batch of clips resampled in time to `lengths`, with a view of each for `on_device`, alike for all unless `view_each_clip`."""
+        if not self.augment:
+            return self.evaluation_batch(clips)
         frames = [training_frames(clip.num_frames, generator, length=length) for clip, length in zip(clips, lengths, strict=True)]
         views = [self._view(generator) for _ in range(len(clips) if self.view_each_clip else 1)]
         return replace(self._batch(clips, frames), views=tuple(views if self.view_each_clip else views * len(clips)))

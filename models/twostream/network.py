@@ -12,7 +12,7 @@ from models.s3d.network import S3d
 from models.twostream.config import FEATURE_BLOCKS, STEP_FRAMES, TwoStreamOptions
 from models.twostream.heads import StreamHeads
 from models.twostream.layers import Exchange, Pyramid, pooled
-from models.twostream.steps import check_input, clip_ends, frames_of, maps_of, step_counts
+from models.twostream.steps import as_extracted, check_input, clip_ends, frames_of, maps_of, reads_alone, step_counts
 
 HEADS = ("rgb", "keypoint", "fuse")
 STREAMS = ("rgb", "keypoint")
@@ -21,20 +21,23 @@ SIDE_MULTIPLE = 32  # of the pictures' height and width: both streams halve thei
 
 
 class TwoStream(nn.Module):
-    """Pictures and heatmaps → gloss logits of the heads `rgb`, `keypoint`, `fuse`, and of four auxiliary heads that teach."""
+    """Pictures and heatmaps → gloss logits of the heads `rgb`, `keypoint`, `fuse`, and of four auxiliary heads that teach.
+
+    auxiliary: these four, and the pyramids that they read, exist; a translator's recogniser is without.
+    """
 
     modalities = ("frames", "keypoints")
 
-    def __init__(self, options: TwoStreamOptions, num_classes: int) -> None:
+    def __init__(self, options: TwoStreamOptions, num_classes: int, *, auxiliary: bool = True) -> None:
         super().__init__()
-        self.options, self.num_classes = options, num_classes
+        self.options, self.num_classes, self.auxiliary = options, num_classes, auxiliary
         channels = options.rgb.block_channels
         self.trunks = nn.ModuleDict({name: S3d(trunk) for name, trunk in options.trunks.items()})
         told = {"keypoint_to_rgb": options.keypoint_to_rgb, "rgb_to_keypoint": options.rgb_to_keypoint}
         self.exchanges = nn.ModuleDict({str(block): Exchange(channels[block - 1], **told) for block in options.lateral_blocks})
-        self.pyramids = nn.ModuleDict({name: Pyramid((channels[1], channels[2], channels[3])) for name in STREAMS})
+        self.pyramids = nn.ModuleDict({name: Pyramid((channels[1], channels[2], channels[3])) for name in STREAMS} if auxiliary else {})
         widths = {"rgb": channels[3], "keypoint": channels[3], "fuse": 2 * channels[3]}
-        widths |= {name: channels[1 + int(name[-1])] for name in AUXILIARY_HEADS}
+        widths |= {name: channels[1 + int(name[-1])] for name in AUXILIARY_HEADS} if auxiliary else {}
         self.heads = nn.ModuleDict({name: VisualHead(width, num_classes, **options.head.model_dump()) for name, width in widths.items()})
 
     def forward(self, batch: Batch, *, masked: bool | None = None) -> StreamHeads:
@@ -47,21 +50,27 @@ class TwoStream(nn.Module):
         """Pictures (B, 3, T, H, W) and heatmaps (B, K, T, H/2, W/2) in [−1, 1] → logits (B, S, V) with S = T/4.
 
         masked: a clip's answer is that of the published form at batch size 1, whatever its batch mates (default in evaluation); False is the
-        published form, where padding counts as signing (default in training). auxiliary: the heads of the pyramid's lower levels answer too
-        (default in training); the others don't need the pyramid. Lengths are multiples of 4. Raises ValueError for sizes that don't fit.
+        published form, where padding counts as signing (default in training). Trunks that are frozen while heads learn read each clip alone: their
+        features are those that the published programs extract. auxiliary: the heads of the pyramid's lower levels answer too (default in training,
+        where they exist); the others don't need the pyramid. Lengths are multiples of 4. Raises ValueError for sizes that don't fit.
         """
         self._check(rgb_BCTHW, keypoint_BCTHW)
         T = rgb_BCTHW.shape[2]
-        ends = clip_ends(lengths_B, T, masked=not self.training if masked is None else masked)
+        ends = clip_ends(lengths_B, T, masked=reads_alone(self.trunks, masked))
+        padded, alone = ends.lengths is not None, not self.training if masked is None else masked
         blocks, block_ends = self._blocks({"rgb": rgb_BCTHW, "keypoint": keypoint_BCTHW}, ends)
         inputs = {name: pooled(features[-1]) for name, features in blocks.items()}
         order = STREAMS if self.options.rgb_first else STREAMS[::-1]
         inputs["fuse"] = torch.cat([inputs[name] for name in order], dim=2)
-        main = self._answers(inputs, step_counts(lengths_B, T, inputs["fuse"].shape[1], block_ends[-1]), masked=ends.lengths is not None)
+        steps_B = step_counts(lengths_B, T, inputs["fuse"].shape[1], block_ends[-1])
+        if padded and not alone:
+            valid = valid_steps(steps_B, inputs["fuse"].shape[1])
+            inputs = {name: as_extracted(x_BSD, valid) for name, x_BSD in inputs.items()}
+        main = self._answers(inputs, steps_B, masked=padded and alone)
         taught = None
-        if self.training if auxiliary is None else auxiliary:
+        if self.auxiliary and self.training if auxiliary is None else auxiliary:
             levels = self._levels(blocks, block_ends)
-            taught = self._answers(levels, step_counts(lengths_B, T, levels["rgb_aux_0"].shape[1], block_ends[-2]), masked=ends.lengths is not None)
+            taught = self._answers(levels, step_counts(lengths_B, T, levels["rgb_aux_0"].shape[1], block_ends[-2]), masked=padded and alone)
         return StreamHeads(logits=main.logits, lengths=main.lengths, features=main.features, inputs=inputs, auxiliary=taught)
 
     def _blocks(self, x: dict[str, Tensor], ends: Ends) -> tuple[dict[str, list[Tensor]], list[Ends]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -54,6 +55,16 @@ def load_two_stream(network: TwoStream, state: Mapping[str, Tensor]) -> None:
     load_published(network, state, to_published=_two_stream_renames(network), prefix=PREFIX, ignored=TABLES)
 
 
+def load_heads(network: SingleStream | TwoStream, state: Mapping[str, Tensor]) -> None:
+    """The heads of a released translator, which was trained on extracted features and holds no trunk. Raises CheckpointError."""
+    _load_part(network, state, f"{PREFIX}visual_head")
+
+
+def load_trunks(network: SingleStream | TwoStream, state: Mapping[str, Tensor]) -> None:
+    """What extracts features, of the released recogniser that a released translator learned on. Raises CheckpointError."""
+    _load_part(network, state, f"{PREFIX}visual_backbone")
+
+
 def load_streams(network: TwoStream, rgb: SingleStream, keypoint: SingleStream) -> None:
     """Start joint training from two trained streams: trunks and single heads are theirs, the rest stays random (twostream.md, section 11, stage 3)."""
     load_stream(network, "rgb", rgb)
@@ -76,6 +87,15 @@ def export_single(network: SingleStream) -> dict[str, Tensor]:
 def export_two_stream(network: TwoStream) -> dict[str, Tensor]:
     """The state dict of `network` as the published program reads it, position tables included."""
     return _exported(network.state_dict(), _two_stream_renames(network)) | _tables(list(HEADS.values()), network.options.head)
+
+
+def _load_part(network: SingleStream | TwoStream, state: Mapping[str, Tensor], start: str) -> None:
+    """Those entries whose names begin with `start`, strictly; what only teaches is passed over where the network is without."""
+    export, load = (export_single, load_single) if isinstance(network, SingleStream) else (export_two_stream, load_two_stream)
+    passed_over = r"\.pyramid\.|_remain\." if not getattr(network, "auxiliary", True) else r"(?!)"
+    part = {name: value for name, value in state.items() if name.startswith(start) and not re.search(passed_over, name)}
+    rest = {name: value for name, value in export(network).items() if not name.startswith(start)}  # type: ignore[arg-type]
+    load(network, rest | part)  # type: ignore[arg-type]
 
 
 def _exported(state: Mapping[str, Tensor], renames: Renames) -> dict[str, Tensor]:

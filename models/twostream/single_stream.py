@@ -10,7 +10,7 @@ from models.s3d.network import S3d
 from models.twostream.config import SingleStreamOptions
 from models.twostream.heads import StreamHeads
 from models.twostream.layers import pooled
-from models.twostream.steps import check_input, clip_ends, frames_of, maps_of, step_counts
+from models.twostream.steps import as_extracted, check_input, clip_ends, frames_of, maps_of, reads_alone, step_counts
 
 HEAD = "gloss"
 
@@ -37,13 +37,17 @@ class SingleStream(nn.Module):
         """Stream inputs (B, C, T, H, W) in [−1, 1] → logits (B, S, V) with S = T/4, and what the head reads.
 
         masked: a clip's answer is that of the published form at batch size 1, whatever its batch mates (default in evaluation); False is the
-        published form, where padding counts as signing (default in training). Raises ValueError for another number of channels.
+        published form, where padding counts as signing (default in training). A trunk that is frozen while the head learns reads each clip alone:
+        its features are those that the published programs extract. Raises ValueError for another number of channels.
         """
-        check_input(self.options.stream, x_BCTHW, self.options.trunk.in_channels)
-        ends = clip_ends(lengths_B, x_BCTHW.shape[2], masked=not self.training if masked is None else masked)
+        name, T = self.options.stream, x_BCTHW.shape[2]
+        check_input(name, x_BCTHW, self.options.trunk.in_channels)
+        ends = clip_ends(lengths_B, T, masked=reads_alone(self.trunk, masked))
         features, ends_out = self.trunk(x_BCTHW, ends)
         inputs_BSD = pooled(features)
-        steps = step_counts(lengths_B, x_BCTHW.shape[2], features.shape[2], ends_out)
-        logits, feature = self.head(inputs_BSD, valid_steps(steps, inputs_BSD.shape[1]), masked=ends.lengths is not None)
-        name = self.options.stream
+        steps = step_counts(lengths_B, T, features.shape[2], ends_out)
+        valid, padded, alone = valid_steps(steps, inputs_BSD.shape[1]), ends.lengths is not None, not self.training if masked is None else masked
+        if padded and not alone:
+            inputs_BSD = as_extracted(inputs_BSD, valid)
+        logits, feature = self.head(inputs_BSD, valid, masked=padded and alone)
         return StreamHeads(logits={name: logits}, lengths=steps, features={name: feature}, inputs={name: inputs_BSD})

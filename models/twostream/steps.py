@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.batch import Batch
 from models.inputs.pictures import stream_input
@@ -26,6 +26,16 @@ def maps_of(batch: Batch) -> Tensor:
 def clip_ends(lengths_B: Tensor, num_frames: int, *, masked: bool) -> Ends:
     """Ends of clips of `lengths_B` frames, padded to `num_frames`; nothing is masked in the published form or where no clip is padded."""
     return Ends(lengths=lengths_B) if masked and bool((lengths_B < num_frames).any()) else NO_ENDS
+
+
+def reads_alone(trunk: nn.Module, masked: bool | None) -> bool:
+    """Whether a trunk sees each clip as if it stood alone: as `masked` says, else in its evaluation form, in which a frozen one stays while others learn."""
+    return not trunk.training if masked is None else masked
+
+
+def as_extracted(inputs_BSD: Tensor, valid_BS: Tensor) -> Tensor:
+    """Features of clips that were read alone, zero beyond their ends: so the published joint training pads what was extracted (twostream.md, section 12)."""
+    return inputs_BSD * valid_BS[:, :, None].to(inputs_BSD.dtype)
 
 
 def step_counts(lengths_B: Tensor, num_frames: int, num_steps: int, ends: Ends) -> Tensor:

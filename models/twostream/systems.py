@@ -25,7 +25,7 @@ from models.twostream.layers import Exchange, Upsample
 from models.twostream.network import AUXILIARY_HEADS, HEADS, TwoStream
 from models.twostream.single_stream import HEAD, SingleStream
 
-SINGLE_SYSTEM = "singlestream_slr"
+SINGLE_SYSTEM, TWO_SYSTEM = "singlestream_slr", "twostream_slr"
 
 
 def _single_loss(options: LossOptions, class_counts: Sequence[int]) -> Loss:
@@ -49,18 +49,20 @@ def _two_stream_loss(options: LossOptions, class_counts: Sequence[int]) -> Loss:
     return loss
 
 
-def _single_conflict(options: Options, inputs: Inputs) -> str | None:
+def single_conflict(options: Options, inputs: Inputs, where: str = "network") -> str | None:
+    """Why a single stream can't read such inputs; `where`: the key of its options."""
     assert isinstance(options, SingleStreamOptions)
     assert isinstance(inputs, SingleStreamInputs)
     if options.stream != inputs.stream:
-        return f"inputs.stream is {inputs.stream}, but network.stream is {options.stream}: set both to the same"
-    return _map_conflict("network.trunk", options.trunk.in_channels, inputs) if options.stream == "keypoint" else None
+        return f"inputs.stream is {inputs.stream}, but {where}.stream is {options.stream}: set both to the same"
+    return _map_conflict(f"{where}.trunk", options.trunk.in_channels, inputs) if options.stream == "keypoint" else None
 
 
-def _two_stream_conflict(options: Options, inputs: Inputs) -> str | None:
+def two_stream_conflict(options: Options, inputs: Inputs, where: str = "network") -> str | None:
+    """Why two streams can't read such inputs."""
     assert isinstance(options, TwoStreamOptions)
     assert isinstance(inputs, StreamInputs)
-    return _map_conflict("network.keypoint", options.keypoint.in_channels, inputs)
+    return _map_conflict(f"{where}.keypoint", options.keypoint.in_channels, inputs)
 
 
 def _map_conflict(trunk: str, channels: int, inputs: StreamInputs) -> str | None:
@@ -112,7 +114,7 @@ SINGLE_STREAM = System(
     make_loss=_single_loss,
     load_published=_load_single,
     starts={"trunk": FileStart(fill=_start_trunk)},
-    conflict=_single_conflict,
+    conflict=single_conflict,
     recomputed=(SeparableConv, PointConv, Mixed),
     synchronised=True,
 )
@@ -131,7 +133,7 @@ TWO_STREAM = System(
         "rgb": BundleStart(system=SINGLE_SYSTEM, fill=_start_rgb),
         "keypoint": BundleStart(system=SINGLE_SYSTEM, fill=_start_keypoint),
     },
-    conflict=_two_stream_conflict,
+    conflict=two_stream_conflict,
     recomputed=(SeparableConv, PointConv, Mixed, Exchange, Upsample),
     synchronised=True,
 )

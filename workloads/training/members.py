@@ -18,6 +18,7 @@ from models.batch import ENSEMBLE
 from models.bundle import Bundle, load_bundle
 from models.ensemble import Ensemble, save_ensemble
 from models.errors import SignrayError, TrainingError
+from models.system import TEXT
 from workloads.recipe import Recipe
 from workloads.shards import ShardSet
 from workloads.sign_scoring import SignEvaluation, rates
@@ -26,6 +27,7 @@ from workloads.training.folders import BUNDLE, ENDED, RECIPE, ended, old_run, wr
 from workloads.training.loop import STOP_FILE, Outcome
 from workloads.training.preflight import preflight
 from workloads.training.run import Result, finish, members_of, run_workers
+from workloads.training.tasks import Metric
 from workloads.training.tracked import tracked
 from workloads.training.workers import ray_cluster
 
@@ -134,21 +136,27 @@ def _finish_ensemble(result: Result, recipe: Recipe, shards: ShardSet, bundles: 
     split, weights = recipe.data.dev_split, recipe.ensemble.member_weights
     facts: dict[str, Any] = {"provenance": provenance(), "recipe": recipe.dump()}
     unscored = save_ensemble(folder, bundles, weights, metrics={}, **facts)
-    evaluation = _scored(unscored, shards, split)
-    metrics = {f"{split}_top1": evaluation.top1, f"{split}_{ENSEMBLE}": rates(evaluation.accuracy[ENSEMBLE]), f"{split}_clips": len(evaluation.clips)}
+    metric, scores, metrics = _scored(unscored, shards, split)
     ensemble = save_ensemble(folder, bundles, weights, metrics=metrics, **facts)
-    tracker.log_metrics({f"{split}_top1/{head}": value for head, value in evaluation.top1.items()}, step=result.outcome.step)
+    tracker.log_metrics({f"{split}_{metric}/{head}": value for head, value in scores.items()}, step=result.outcome.step)
     name = recipe.tracking.register_as
     version = tracker.register(ensemble.folder, name=name, alias=recipe.tracking.alias) if name else None
     if not name:
         tracker.log_artifact(ensemble.folder)
     (result.folder / ENDED).touch()
-    return replace(result, bundle=ensemble, metric="top1", dev_scores=evaluation.top1, version=version)
+    return replace(result, bundle=ensemble, metric=metric, dev_scores=scores, version=version)
 
 
-def _scored(ensemble: Ensemble, shards: ShardSet, split: str) -> SignEvaluation:
+def _scored(ensemble: Ensemble, shards: ShardSet, split: str) -> tuple[Metric, dict[str, float], dict[str, Any]]:
+    """The metric, what answers by it in percent, and what the bundle says of it."""
     from workloads.evaluate import evaluate
 
     evaluation = evaluate(ensemble, shards, split)
-    assert isinstance(evaluation, SignEvaluation)
-    return evaluation
+    if isinstance(evaluation, SignEvaluation):
+        facts = {f"{split}_top1": evaluation.top1, f"{split}_{ENSEMBLE}": rates(evaluation.accuracy[ENSEMBLE]), f"{split}_clips": len(evaluation.clips)}
+        return "top1", evaluation.top1, facts
+    assert evaluation.texts is not None
+    found = evaluation.texts.answer
+    scores = {ENSEMBLE: found.bleu.bleu4} | {name: bundle.metrics["dev_bleu4"][TEXT] for name, bundle in ensemble.members.items()}
+    beside = {f"{split}_rouge_l": found.rouge_l, f"{split}_wer": evaluation.wer, f"{split}_clips": len(evaluation.texts.clips)}
+    return "bleu4", scores, {f"{split}_bleu4": scores, **beside}

@@ -72,7 +72,8 @@ def _check_texts(recipe: Recipe, index: Sequence[IndexRow]) -> None:
 def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
     """Warnings of clips that CTC can't align: at their own length, or only where training resamples them to its shortest."""
     stride = getattr(recipe.network, "temporal_stride", 1)
-    most, shortest = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "shortest", 1.0)
+    most, resampled = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "augment", True)
+    shortest = getattr(recipe.inputs, "shortest", 1.0) if resampled else 1.0
     needed = {row.name: steps_needed([shards.vocabulary.normalise(gloss) for gloss in row.glosses or ()]) for row in index}
     always = [row.name for row in index if needed[row.name] > min(row.n_frames, most) // stride]
     at_times = [row.name for row in index if row.name not in set(always) and needed[row.name] > -(-min(int(row.n_frames * shortest), most) // stride)]

@@ -12,7 +12,7 @@ from torch import nn
 from models.bundle import load_bundle
 from models.bundle_record import RECORD_FILE
 from models.errors import RecipeError
-from models.system import RECOGNISER, TRANSLATOR
+from models.system import FEATURES, RECOGNISER, TRANSLATOR
 from models.systems import SYSTEMS
 from models.translation.language_model import LanguageModel, translator_options
 from models.translation.tokens import TranslationTokens
@@ -32,8 +32,9 @@ def completed(recipe: Recipe) -> Recipe:
     if not SYSTEMS[recipe.system].translates:
         return recipe
     changes: dict[str, Any] = {TRANSLATOR: _options(recipe, translator_path(recipe))}
-    if RECOGNISER in recipe.init:
-        changes[RECOGNISER] = load_bundle(start_path(recipe.init[RECOGNISER])).options
+    started = recipe.init.get(RECOGNISER) or recipe.init.get(FEATURES)
+    if started:
+        changes[RECOGNISER] = load_bundle(start_path(started)).options
     network = recipe.network.model_copy(update=changes)
     return recipe.model_copy(update={"network": type(network).model_validate(network.model_dump())})
 

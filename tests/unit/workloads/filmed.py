@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from models.inputs.clip import Clip
 from models.inputs.frames import Pictures
+from models.translation.options import TranslationDecodingOptions
+from models.translation.pruning import prune, read_full
+from models.translation.small import save_small_mbart
 from models.vocabulary import SPECIALS, Vocabulary
+from tests.unit.workloads.tiny_runs import TINY_MBART
 from workloads.corpora.synthetic.corpus import generate
 from workloads.corpora.synthetic.options import SyntheticOptions
 from workloads.corpora.synthetic.planning import plan
@@ -19,7 +23,9 @@ from workloads.recipe import Recipe
 from workloads.training.batches import ClipSource
 from workloads.training.loop import Outcome, Setting, run_training
 from workloads.training.session import ClipsOf
-from workloads.training.tasks import SentenceTask
+from workloads.training.tasks import SentenceTask, Task
+from workloads.training.translation_task import TranslationTask
+from workloads.training.translator_start import tokens_of
 
 _VAC = (
     "inputs={size: 32, crop: 32, least_frames: 8, most_frames: 12}",
@@ -42,9 +48,14 @@ def toy(recipe: Recipe) -> tuple[str, ...]:
         stream = recipe.network.model_dump()["stream"]
         trunk = _TRUNK if stream == "rgb" else _MAPS
         return (_STREAMS, f"inputs.stream={stream}", f"network={{stream: {stream}, trunk: {trunk}, head: {_HEAD}}}", *SHORT)
+    if recipe.system in TRANSLATING:
+        streams = f"rgb: {_TRUNK}, keypoint: {_MAPS}" if recipe.system == "twostream_slt" else f"trunk: {_TRUNK}"
+        texts = ("decoding.text.max_length=12", "validation.text_beam_width=2")
+        return (_STREAMS, "inputs.centre_crop=null", "inputs.augment=false", f"network.recogniser={{{streams}, head: {_HEAD}}}", *texts, *SHORT)
     return (*TOY[recipe.system], *SHORT)
 
 
+TRANSLATING = ("singlestream_slt", "twostream_slt")  # systems that read pictures and answer texts
 SHORT = ("init={}", "data.synthetic=null", "train.epochs=1", "train.batch_size=2", "train.num_workers=0", "train.gpus_per_worker=0", "train.precision=fp32")
 
 
@@ -58,6 +69,20 @@ def coloured_clips(sentences: Sequence[tuple[str, ...]], *, side: int, num_frame
         points = np.random.default_rng(number).uniform(0, side, (num_frames, 133, 3)).astype(np.float32)
         made.append(Clip(name=f"clip{number}", keypoints=points, frames=Pictures(array=pictures), frame_size=(side, side), glosses=sentence))
     return made
+
+
+def with_texts(clips: Sequence[Clip], texts: Sequence[str]) -> list[Clip]:
+    """The clips, each with a spoken sentence."""
+    return [replace(clip, text=text) for clip, text in zip(clips, texts, strict=True)]
+
+
+def write_language(folder: Path, clips: Sequence[Clip]) -> Path:
+    """A small mBART that is pruned to the clips' texts and glosses."""
+    texts = [clip.text or "" for clip in clips]
+    save_small_mbart(folder / "full", texts, TINY_MBART, num_pieces=60, seed=1)
+    glosses = [gloss for clip in clips for gloss in clip.glosses or ()]
+    prune(read_full(folder / "full"), texts=texts, glosses=glosses, language="de_DE", out=folder / "language")
+    return folder / "language"
 
 
 def filmed(options: SyntheticOptions, split: str, *, side: int) -> list[Clip]:
@@ -105,11 +130,26 @@ class MemorySession:
         pass
 
 
+def task_of(recipe: Recipe, train: Sequence[Clip], dev: Sequence[Clip]) -> Task:
+    """What the run is about: glosses, and texts where the system translates."""
+    glosses = SentenceTask(corpus="synthetic", vocabulary=vocabulary_of(train), references={clip.name: clip.glosses or () for clip in dev})
+    if recipe.system not in TRANSLATING:
+        return glosses
+    assert isinstance(recipe.decoding, TranslationDecodingOptions)
+    return TranslationTask(
+        corpus="synthetic",
+        vocabulary=glosses.vocabulary,
+        sentences=glosses,
+        tokens=tokens_of(recipe),
+        texts={clip.name: clip.text or "" for clip in dev},
+        generation=recipe.decoding.text.model_copy(update={"n_best": 1}),
+    )
+
+
 def run_filmed(recipe: Recipe, folder: Path, train: Sequence[Clip], dev: Sequence[Clip]) -> Outcome:
     """The training loop on these clips."""
     from cluster.deepspeed_engine import single_process_group
 
     folder.mkdir(parents=True, exist_ok=True)
-    task = SentenceTask(corpus="synthetic", vocabulary=vocabulary_of(train), references={clip.name: clip.glosses or () for clip in dev})
     with single_process_group():
-        return run_training(recipe, Setting(folder=folder, task=task), MemorySession(train, dev))
+        return run_training(recipe, Setting(folder=folder, task=task_of(recipe, train, dev)), MemorySession(train, dev))

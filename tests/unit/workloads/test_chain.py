@@ -16,7 +16,7 @@ from workloads.training.folders import BUNDLE, ENDED, RECIPE
 @pytest.mark.parametrize("name", chain_names())
 def test_every_chain_names_recipes_and_what_they_may_start_from(name: str) -> None:
     for stage in load_chain(name).stages:
-        load_recipe(stage.recipe, [f"init.{part}=somewhere" for part in stage.init])
+        load_recipe(stage.recipe, [*(f"init.{part}=somewhere" for part in stage.init), *stage.changes])
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,8 @@ def test_unknown_chains_and_stages_are_named(tmp_path: Path) -> None:
 
 def test_stages_that_are_done_are_passed_over_and_others_start_from_their_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training itself is tested elsewhere: here it is stopped at once, and what it was given is kept."""
-    chain = Chain(stages=(Stage(name="first", recipe="demo"), Stage(name="second", recipe="demo_slt", init={"translator": "first"})))
+    second = Stage(name="second", recipe="demo_slt", init={"translator": "first"}, changes=("seed=7", "optim.lr=0.1"))
+    chain = Chain(stages=(Stage(name="first", recipe="demo"), second))
     (tmp_path / "first" / BUNDLE).mkdir(parents=True)
     (tmp_path / "first" / ENDED).touch()
     begun = []
@@ -57,6 +58,6 @@ def test_stages_that_are_done_are_passed_over_and_others_start_from_their_bundle
     with pytest.raises(RecipeError, match="stopped"):
         run_chain(chain, tmp_path, ["second.optim.lr=0.5"])
     [recipe] = begun
-    assert (recipe.run.name, recipe.run.root, recipe.optim.lr) == ("second", str(tmp_path), 0.5)
+    assert (recipe.run.name, recipe.run.root, recipe.optim.lr, recipe.seed) == ("second", str(tmp_path), 0.5, 7), "what is given wins over the chain's own"
     assert recipe.init == {"translator": str(tmp_path / "first" / BUNDLE)}
     assert not (tmp_path / "second" / RECIPE).exists()

@@ -12,11 +12,12 @@ from models.dsta_slr.inputs import SkeletonInputs
 from models.errors import RecipeError
 from models.mska.config import PUBLISHED_BLOCKS
 from models.systems import SYSTEMS
-from tests.unit.workloads.filmed import coloured_clips, run_filmed, toy
+from tests.unit.workloads.filmed import TRANSLATING, coloured_clips, run_filmed, toy, with_texts, write_language
 from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe, tiny_translating_recipe
 from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
 from workloads.train import main
 from workloads.training.optim import learning_rate
+from workloads.training.translator_start import completed
 
 PUBLISHED = ["mska_slr_csl_daily", "mska_slr_phoenix2014", "mska_slr_phoenix2014t"]
 
@@ -77,14 +78,17 @@ def test_the_published_hyper_parameters(name: str) -> None:
     assert (recipe.data.bucket_batches, recipe.decoding.beam_width) == (1, 5)  # shuffled freely, and the published beam
 
 
-FILM_SYSTEMS = ("corrnet", "mstfnet", "slowfastsign", "singlestream_slr", "twostream_slr")
+FILM_SYSTEMS = ("corrnet", "mstfnet", "slowfastsign", "singlestream_slr", "twostream_slr", *TRANSLATING)
 FILMED = [name for name in recipe_names() if load_recipe(name).system in FILM_SYSTEMS]
 
 
 @pytest.mark.parametrize("name", FILMED)
 def test_every_recipe_that_reads_pictures_trains_at_toy_widths(name: str, tmp_path: Path) -> None:
-    clips = coloured_clips([("A",), ("B", "A")], side=32, num_frames=8)
-    outcome = run_filmed(load_recipe(name, toy(load_recipe(name))), tmp_path, clips, clips)
+    clips = with_texts(coloured_clips([("A",), ("B", "A")], side=32, num_frames=8), ["ein tag", "noch ein tag"])
+    recipe = load_recipe(name, toy(load_recipe(name)))
+    if recipe.system in TRANSLATING:
+        recipe = completed(recipe.model_copy(update={"init": {"translator": str(write_language(tmp_path, clips))}}))
+    outcome = run_filmed(recipe, tmp_path, clips, clips)
     assert outcome.finished, outcome.fault
 
 
@@ -109,6 +113,41 @@ def test_the_published_hyper_parameters_of_the_vac_family() -> None:
         assert recipe.train.sync_batch_norm == (system != "slowfastsign")
     attention = {corpus: load_recipe(f"mstfnet_{corpus}").network.model_dump()["attention"] for corpus in ("phoenix2014", "phoenix2014t", "csl_daily")}
     assert attention == {"phoenix2014": "shared", "phoenix2014t": "per_level", "csl_daily": "per_level"}
+
+
+@pytest.mark.parametrize(
+    ("name", "rates", "seed", "batch", "search"),
+    [
+        ("singlestream_slt_phoenix2014t", (1e-3, {"mapper": 1e-3, "translator": 1e-5}), 17, 8, (5, 5, 100)),
+        ("singlestream_slt_csl_daily", (1e-4, {"translator": 1e-5}), 0, 8, (4, 5, 500)),
+        ("twostream_slt_phoenix2014t", (3e-4, {"mapper": 1e-3, "translator": 1e-5}), 0, 64, (5, 5, 100)),
+        ("twostream_slt_csl_daily", (1e-4, {"translator": 1e-5}), 0, 64, (4, 5, 500)),
+    ],
+)
+def test_the_published_hyper_parameters_of_translation_from_video(
+    name: str, rates: tuple[float, dict[str, float]], seed: int, batch: int, search: tuple[int, int, int]
+) -> None:
+    """twostream.md, sections 13.4 to 13.6: a snapshot, which changes only with a correction of the specification."""
+    recipe = load_recipe(name)
+    optim, network, inputs = recipe.optim, recipe.network.model_dump(), recipe.inputs.model_dump()
+    assert (optim.name, optim.betas, optim.weight_decay, optim.schedule, optim.cosine_epochs) == ("adam", (0.9, 0.998), 1e-3, "cosine", 40)
+    assert ((optim.lr, optim.rates), recipe.seed, recipe.train.epochs) == (rates, seed, 40)
+    assert recipe.train.batch_size * recipe.train.num_workers == batch
+    kind = ("gloss_probabilities", "embedding") if "csl" in name else ("gloss_feature", "projection")
+    assert (network["feature"], network["mapper"], network["translator"]["mbart"]["dropout"]) == (*kind, 0.3)
+    assert recipe.losses.model_dump()["label_smoothing"] == 0.2
+    text = recipe.decoding.model_dump()["text"]
+    assert (recipe.validation.text_beam_width, text["beam_width"], text["max_length"]) == search
+    assert text["length_penalty"] == 1.0
+    crop = 270 if "csl" in name else 224 if "single" in name else None
+    assert (inputs["augment"], inputs["centre_crop"]) == (False, crop)
+    if "single" in name:
+        assert optim.frozen == ("recogniser.trunk",)
+    else:
+        assert optim.frozen == ("recogniser.trunks", "recogniser.exchanges")
+        assert recipe.ensemble is not None
+        heads = {member: recipe.member(member).network.model_dump()["head"] for member in recipe.ensemble.members}
+        assert heads == {"joint": "fuse", "video": "rgb", "keypoint": "keypoint"}
 
 
 @pytest.mark.parametrize("name", [name for name in recipe_names() if name not in FILMED])

@@ -213,7 +213,7 @@ def test_what_an_ensemble_recipe_refuses(tiny_sign_shards: Path, tmp_path: Path,
 
 
 def test_only_isolated_signs_have_members(tiny_shards: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="ensemble: members recognise isolated signs, and mska_slr recognises sentences"):
+    with pytest.raises(RecipeError, match="ensemble: members recognise isolated signs or translate, and mska_slr recognises glosses"):
         tiny_recipe(tiny_shards, "ensemble={members: {a: {seed: 1}, b: {seed: 2}}}")
     with pytest.raises(RecipeError, match=r"demo_isolated has no member 'bon' \(did you mean 'bone'\?\); there are: joint, bone"):
         tiny_sign_recipe(tiny_shards).member("bon")

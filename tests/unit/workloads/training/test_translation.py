@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import load_file
 
 from models.bundle import Bundle
+from models.ensemble import Ensemble
 from models.errors import RecipeError, SignrayError, TrainingError
 from models.mska.network import Mska
 from models.mska.published import export
 from models.published.loading import renamed
+from models.translation.attention import cross_attention, evaluation_heads
 from models.translation.network import SignToText
 from models.translation.published import MAPPER, TRANSLATOR_RENAMES
-from models.translation.recogniser import TranslatingRecogniser, cross_attention, evaluation_heads
+from models.translation.recogniser import TranslatingRecogniser
 from models.translation.small import save_small_mbart
 from models.translation.tokens import TranslationTokens
 from serve.schemas import Answer
@@ -115,13 +117,14 @@ def test_a_released_checkpoint_is_evaluated_as_it_was_trained(joint: Bundle, fol
 
 def test_the_service_translates(joint: Bundle, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "clip.npz").write_bytes(npz(tiny_clip(num_frames=40)))
-    assert predict(["--bundle", str(joint.folder), "--format", "json", str(tmp_path / "clip.npz")]) == 0
+    assert predict(["--bundle", str(joint.folder), "--format", "json", "--n-best", "2", str(tmp_path / "clip.npz")]) == 0
     expected = json.loads(capsys.readouterr().out)["clips"][0]
     body, query = (tmp_path / "clip.npz").read_bytes(), {"name": expected["name"], "n_best": 2}
     response = call(local_api(joint.folder), "POST", "/v1/translate", content=body, params=query, headers={"Content-Type": "application/x-npz"})
     answer = Answer.model_validate(response.json())
     assert {key: response.json()[key] for key in expected} == expected
     assert answer.texts
+    assert len(answer.texts) == 2
     assert answer.text == answer.texts[0].text
     assert answer.model.translates
 
@@ -137,6 +140,20 @@ def test_a_joint_training_starts_from_the_translator_and_reports_both_losses(joi
     name = "translator.mbart.model.encoder.layers.0.fc1.weight"
     assert (ours[name] - theirs[name]).abs().max() < 6 * 2e-5  # six steps of Adam at 1e-5: it began where gloss-to-text ended
     assert joint.options.translator.mbart.vocab_size == g2t.options.translator.mbart.vocab_size  # type: ignore[attr-defined]
+
+
+def test_translators_are_trained_as_the_members_of_one_recipe(folder: Path, tiny_shards: Path) -> None:
+    members = "ensemble={members: {whole: {network.head: fuse}, trunk: {network.head: body}}, weights: {whole: 2.0}}"
+    result = trained(recipe_of(folder, "members", "mska_slt", tiny_shards, folder / "lm", RECOGNISER, members))
+    ensemble = result.bundle
+    assert isinstance(ensemble, Ensemble)
+    assert ensemble.translates
+    assert ensemble.weights == {"whole": 2.0, "trunk": 1.0}
+    assert [bundle.options.head for bundle in ensemble.members.values()] == ["fuse", "body"]  # type: ignore[attr-defined]
+    assert result.metric == "bleu4"
+    assert result.dev_scores is not None
+    assert set(result.dev_scores) == {"ensemble", "whole", "trunk"}
+    assert set(ensemble.metrics) == {"dev_bleu4", "dev_rouge_l", "dev_wer", "dev_clips"}
 
 
 def test_an_evaluation_gives_text_beside_glosses(joint: Bundle, tiny_shards: Path, tmp_path: Path) -> None:
