@@ -162,7 +162,7 @@ def fused(members: list[str], shards_folder: Path, out: Path, *, heads: bool = F
         "dev": {"ensemble": fusion.dev["ensemble"], "best_member": fusion.dev[best]},
         "test": {"ensemble": fusion.test["ensemble"], "best_member": fusion.test[best], "interval": [interval.low, interval.high]},
         "best_member": best,
-        "rover": {"dev": fusion.voted.dev, "test": fusion.voted.test},
+        "rover": {"dev": fusion.voted.dev, "test": fusion.voted.test} if fusion.voted else None,
         "bundle": str(ensemble.folder),
         "registry": lines,
     }

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from models.batch import ENSEMBLE
-from models.metrics.significance import Comparison, Interval, Statistics, bootstrap, compare, mean_rate, wer_rate
-from tune.problems import Answer, Counts, Problem
+from models.metrics.significance import Comparison, Interval, Statistics, bootstrap, compare
+from tune.problems import Answer, CountProblem, Problem
 from tune.search import Search, Weights, coordinate_search, folds, greedy_selection, pareto
 from tune.voting import Ballot
 
@@ -56,7 +56,8 @@ class Fusion:
     """Weights that sum to 1, and figures in percent of `metric`. searched: dev as the search saw it; held: None where dev has one clip.
 
     dev, test: by what answers (`ensemble`, `equal weights`, each member), decoded as the bundle will. comparison: on test, of the member that is
-    the best on dev (A) with the ensemble (B). voted: the other way to fuse, to compare with; it isn't what the bundle does.
+    the best on dev (A) with the ensemble (B). voted: the other way to fuse, to compare with; it isn't what the bundle does, and None for texts, whose
+    tokens no vote aligns.
     """
 
     metric: str
@@ -68,7 +69,7 @@ class Fusion:
     test: Mapping[str, float]
     test_interval: Interval
     comparison: Comparison
-    voted: Voted
+    voted: Voted | None
     subsets: tuple[Subset, ...]
 
     def record(self) -> dict[str, Any]:
@@ -79,46 +80,51 @@ class Fusion:
 def fuse_members(dev: Problem, test: Problem, search: Search, *, cost: Cost, num_folds: int = 5, seed: int = 0) -> Fusion:
     """Choose weights on `dev` alone, and report `test` once. seed: of folds, bootstrap and test; the search has its own.
 
-    The search decodes sentences greedily. Where, decoded as the bundle will, a member or equal weights beat its choice on dev, these are chosen.
+    The search decodes sentences greedily, and ranks texts that members found. Where, decoded as the bundle will, a member or equal weights beat its
+    choice on dev, these are chosen.
     """
     weightings = _weightings(dev.members, search(dev.loss, len(dev.members)))
     dev_answers = {name: dev.answers(weighting) for name, weighting in weightings.items()}
-    dev_counts = _counts(dev, dev_answers)
-    winner = min(dev_counts, key=lambda name: int(dev_counts[name].sum()))  # the first of equal ones, which is the search's
+    dev_found = {name: dev.statistics(answers) for name, answers in dev_answers.items()}
+    losses = {name: dev.score(dev.figure(found)) for name, found in dev_found.items()}
+    winner = min(losses, key=lambda name: losses[name])  # the first of equal ones, which is the search's
     weights = weightings[ENSEMBLE] = weightings[winner]
-    dev_counts[ENSEMBLE] = dev_counts[winner]
-    best = min(dev.members, key=lambda name: int(dev_counts[name].sum()))
+    dev_found[ENSEMBLE] = dev_found[winner]
+    best = min(dev.members, key=lambda name: losses[name])
     held = cross_validated(dev, search, num_folds, seed)
     subsets = priced(dev, cost)
-    dev_ballot = Ballot.of(dev, [dev_answers[name] for name in dev.members])
-    vote_weights = search(dev_ballot.loss, len(dev.members))
     test_answers = {name: test.answers(weighting) for name, weighting in weightings.items()}
-    test_counts = _counts(test, test_answers)
-    votes_N = Ballot.of(test, [test_answers[name] for name in test.members]).counts(vote_weights[None])[0]
-    rate = wer_rate if test.metric == "wer" else mean_rate
-    ours, other, voted = (_statistics(test, counts) for counts in (test_counts[ENSEMBLE], test_counts[best], votes_N))
+    test_found = {name: test.statistics(answers) for name, answers in test_answers.items()}
+    ours = test_found[ENSEMBLE]
     return Fusion(
         metric=dev.metric,
         weights=dict(zip(dev.members, weights.tolist(), strict=True)),
         best_member=best,
         searched=dev.score(float(dev.loss(weights[None])[0])),
         held=held,
-        dev={name: _figure(dev, counts) for name, counts in dev_counts.items()},
-        test={name: _figure(test, counts) for name, counts in test_counts.items()},
-        test_interval=bootstrap(ours, rate, seed=seed),
-        comparison=compare(other, ours, rate, seed=seed),
-        voted=Voted(
-            weights=dict(zip(dev.members, vote_weights.tolist(), strict=True)),
-            dev=_figure(dev, dev_ballot.counts(vote_weights[None])[0]),
-            test=_figure(test, votes_N),
-            comparison=compare(voted, ours, rate, seed=seed),
-        ),
+        dev={name: dev.figure(found) for name, found in dev_found.items()},
+        test={name: test.figure(found) for name, found in test_found.items()},
+        test_interval=bootstrap(ours, test.rate, seed=seed),
+        comparison=compare(test_found[best], ours, test.rate, seed=seed),
+        voted=_voted(dev, test, {"dev": dev_answers, "test": test_answers}, ours, search, seed),
         subsets=subsets,
     )
 
 
-def _counts(problem: Problem, answers: Mapping[str, Sequence[Answer]]) -> dict[str, Counts]:
-    return {name: problem.errors(range(len(problem.names)), given) for name, given in answers.items()}
+def _voted(dev: Problem, test: Problem, answers: Mapping[str, Mapping[str, list[Answer]]], ours: Statistics, search: Search, seed: int) -> Voted | None:
+    """The members' answers put to a vote, where they can be aligned. answers: by split, of each member; ours: the ensemble's statistics on test."""
+    if not (isinstance(dev, CountProblem) and isinstance(test, CountProblem)):
+        return None
+    ballot = Ballot.of(dev, [answers["dev"][name] for name in dev.members])
+    weights = search(ballot.loss, len(dev.members))
+    counts_N = Ballot.of(test, [answers["test"][name] for name in test.members]).counts(weights[None])[0]
+    found = test.statistics_of(counts_N)
+    return Voted(
+        weights=dict(zip(dev.members, weights.tolist(), strict=True)),
+        dev=dev.figure(dev.statistics_of(ballot.counts(weights[None])[0])),
+        test=test.figure(found),
+        comparison=compare(found, ours, test.rate, seed=seed),
+    )
 
 
 def best_member(problem: Problem, clips: np.ndarray | None = None) -> int:
@@ -131,15 +137,14 @@ def cross_validated(problem: Problem, search: Search, num_folds: int, seed: int)
     num_clips, num_members = len(problem.names), len(problem.members)
     if num_clips < 2 or num_folds < 2:
         return None
-    fused, single = 0, 0
+    sums: list[Statistics] = []
     split = list(folds(num_clips, num_folds, seed))
     for seen, held_out in split:
         weights = search(partial(problem.loss, clips=seen), num_members)
         alone = np.eye(num_members)[best_member(problem, seen)]
-        counts = problem.counts(np.stack([weights, alone]))[:, held_out].sum(1)
-        fused, single = fused + int(counts[0]), single + int(counts[1])
-    total = max(1, int(problem.totals_N.sum()))
-    return Held(num_folds=len(split), fused=problem.score(100 * fused / total), best_member=problem.score(100 * single / total))
+        sums.append(problem.sums(np.stack([weights, alone]), held_out))
+    fused, single = problem.rate(np.sum(sums, axis=0)).tolist()
+    return Held(num_folds=len(split), fused=fused, best_member=single)
 
 
 def priced(problem: Problem, cost: Cost) -> tuple[Subset, ...]:
@@ -171,13 +176,3 @@ def _weightings(members: Sequence[str], weights_M: Weights) -> dict[str, Weights
     """What is compared, the search's choice first."""
     alone = np.eye(len(members))
     return {ENSEMBLE: weights_M, EQUAL: np.full(len(members), 1 / len(members)), **dict(zip(members, alone, strict=True))}
-
-
-def _figure(problem: Problem, counts_N: Counts) -> float:
-    return problem.score(100.0 * float(counts_N.sum()) / max(1, int(problem.totals_N.sum())))
-
-
-def _statistics(problem: Problem, counts_N: Counts) -> Statistics:
-    """Sums (N, 2) for the significance tests: errors of reference glosses, or 100 for a hit."""
-    shown = counts_N if problem.metric == "wer" else 100 * (1 - counts_N)
-    return np.stack([shown, problem.totals_N], axis=-1).astype(np.float64)

@@ -5,7 +5,8 @@
     python tune/fusion.py --shards data/wlasl100 --member runs/wlasl100/bundle --out runs/fused_streams --register dsta_slr_wlasl100
     python tune/fusion.py promote models:/dsta_slr_wlasl100/3          promote --help says more
 
-Members are bundles of isolated signs or of sentences with one vocabulary; an ensemble stands for its members, --heads for the heads inside.
+Members are bundles of isolated signs, of sentences with one vocabulary, or of translators with one tokenizer, whose next tokens are weighed.
+An ensemble stands for its members, --heads for the heads inside.
 Their posteriors are computed once and kept in --cache, so that a run that was killed, or has another search, begins with the search.
 Test is looked at when the weights are chosen. Writes fusion.json and bundle/ (the ensemble, for evaluate.py and predict.py) into --out.
 """
@@ -23,6 +24,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any, Literal, get_args
 
 from rich.console import Console
 
@@ -38,7 +40,7 @@ from tune.fusing import Cost, Fusion, fuse_members
 from tune.fusion_report import fusion_tables
 from tune.members import open_members, parameters
 from tune.posteriors import Table, read_posteriors
-from tune.problems import build_problem
+from tune.problems import Problem, TextMetric, build_problem
 from tune.search import Search, coordinate_search, optuna_search, random_search
 from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, positive
 from workloads.entry import run_entry_point
@@ -49,6 +51,7 @@ from workloads.training.tracked import log_shards
 
 FUSION_FILE, BUNDLE_FOLDER = "fusion.json", "bundle"
 SEARCHES = ("random", "coordinate", "optuna")
+Metric = Literal["bleu4", "rouge_l", "wer"]
 
 
 def fuse_bundles(
@@ -65,8 +68,11 @@ def fuse_bundles(
     cache: Path,
     run_pieces: RunPieces = in_this_process,
     batch_size: int = 8,
+    metric: Metric | None = None,
 ) -> tuple[Fusion, Ensemble]:
     """Search weights on `dev`, report `test`, write `fusion.json` and the ensemble bundle into `out`; members without weight stay out of it.
+
+    metric: by which translators are fused, BLEU-4 where none is given; `wer` counts their glosses. Others have one metric.
 
     Equal arguments give equal weights and figures, whatever `run_pieces` (latencies are measured). Errors: BundleError for members that don't
     fit together, ShardError for an unknown split, CorpusError where no clip of a split can be scored.
@@ -74,8 +80,10 @@ def fuse_bundles(
     if dev == test:
         raise BundleError(f"--split and --test are both {dev!r}: weights are chosen on one split and reported on another")
     shards.files(test)
-    computed = {split: read_posteriors(members, shards, split, cache=cache, run_pieces=run_pieces, batch_size=batch_size) for split in (dev, test)}
-    dev_problem, test_problem = (build_problem(members, tables, shards, split, rule) for split, tables in computed.items())
+    text_metric = _text_metric(members, metric)
+    how: dict[str, Any] = {"cache": cache, "run_pieces": run_pieces, "batch_size": batch_size, "texts": text_metric is not None}
+    computed = {split: read_posteriors(members, shards, split, **how) for split in (dev, test)}
+    dev_problem, test_problem = (_problem(members, tables, shards, split, rule, text_metric) for split, tables in computed.items())
     fusion = fuse_members(dev_problem, test_problem, search, cost=_cost(members, computed[dev]), num_folds=num_folds, seed=seed)
     weights = {name: weight for name, weight in fusion.weights.items() if weight > 0}
     facts = {"split": dev, "test_split": test, "shards": shards.checksum, "rule": rule, "seed": seed, "unscored": dict(test_problem.unscored)}
@@ -90,6 +98,26 @@ def fuse_bundles(
     )
     write_json(out / FUSION_FILE, {**facts, **fusion.record(), "bundle": ensemble.checksum})
     return fusion, ensemble
+
+
+def _text_metric(members: Mapping[str, Bundle], metric: Metric | None) -> TextMetric | None:
+    """The metric of the members' texts; None where their glosses or signs are scored. Raises BundleError for members that don't translate."""
+    silent = [name for name, bundle in members.items() if not bundle.translates]
+    if metric is None or metric == "wer":
+        return None if silent or metric else "bleu4"
+    if silent:
+        raise BundleError(f"--metric {metric}: {silent[0]} doesn't translate, and the metric is of texts")
+    return metric
+
+
+def _problem(
+    members: Mapping[str, Bundle], tables: Mapping[str, Table], shards: ShardSet, split: str, rule: FusionRule, text_metric: TextMetric | None
+) -> Problem:
+    if text_metric is None:
+        return build_problem(members, tables, shards, split, rule)
+    from tune.texts import build_text_problem  # with transformers, which takes seconds to import
+
+    return build_text_problem(members, tables, shards, split, text_metric)
 
 
 def _metrics(fusion: Fusion, dev: str, test: str, weights: Mapping[str, float]) -> dict[str, object]:
@@ -154,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cache=given.cache,
         run_pieces=with_ray(given.num_workers) if given.num_workers or os.environ.get("RAY_ADDRESS") else in_this_process,
         batch_size=given.batch_size,
+        metric=given.metric,
     )
     console = Console(soft_wrap=True, highlight=False)
     for part in fusion_tables(fusion, given.split, given.test):
@@ -176,6 +205,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--heads", action="store_true", help="the heads inside each bundle are members of their own")
     parser.add_argument(
         "--fuse", choices=["logits", "probs"], default="logits", help="what is averaged: logits (as good as log-probabilities) or probabilities"
+    )
+    parser.add_argument(
+        "--metric",
+        choices=get_args(Metric),
+        help="what translators are fused by: of their texts, or wer of their glosses (default: bleu4)",
     )
     parser.add_argument("--search", choices=SEARCHES, default="random", help="draws, one share after the other, or Optuna's TPE (default: random)")
     parser.add_argument("--trials", type=positive, default=2000, metavar="N", help="weightings that the search may try (default: 2000)")

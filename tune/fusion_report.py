@@ -14,7 +14,12 @@ from models.metrics.significance import Comparison
 from tune.fusing import Fusion, Subset
 
 ROVER = "ROVER (vote of the answers)"
-UNITS = {"wer": "word error rate in % (lower is better)", "top1": "top-1 in % (higher is better)"}
+UNITS = {
+    "wer": "word error rate in % (lower is better)",
+    "top1": "top-1 in % (higher is better)",
+    "bleu4": "BLEU-4 (higher is better)",
+    "rouge_l": "ROUGE-L (higher is better)",
+}
 
 
 def fusion_tables(fusion: Fusion, dev_split: str, test_split: str) -> Iterator[RenderableType]:
@@ -23,7 +28,8 @@ def fusion_tables(fusion: Fusion, dev_split: str, test_split: str) -> Iterator[R
     for name, score in fusion.dev.items():
         weight = f"{fusion.weights[name]:.4f}" if name in fusion.weights else ""
         table.add_row(escape(name), weight, f"{score:.2f}", f"{fusion.test[name]:.2f}", style="bold" if name == ENSEMBLE else None)
-    table.add_row(ROVER, "", f"{fusion.voted.dev:.2f}", f"{fusion.voted.test:.2f}", style="dim")
+    if fusion.voted:
+        table.add_row(ROVER, "", f"{fusion.voted.dev:.2f}", f"{fusion.voted.test:.2f}", style="dim")
     yield table
     yield from sentences(fusion, dev_split, test_split)
     yield _subset_table(fusion.subsets, dev_split)
@@ -41,7 +47,8 @@ def sentences(fusion: Fusion, dev_split: str, test_split: str) -> Iterator[str]:
     interval, comparison = fusion.test_interval, fusion.comparison
     yield f"{test_split}: {interval.value:.2f}, {100 * interval.confidence:.0f} % interval {interval.low:.2f} to {interval.high:.2f}"
     yield f"{test_split}, ensemble less {escape(fusion.best_member)} (the best on {dev_split}): {_difference(comparison)}"
-    yield f"{test_split}, ensemble less {ROVER}: {_difference(fusion.voted.comparison)}"
+    if fusion.voted:
+        yield f"{test_split}, ensemble less {ROVER}: {_difference(fusion.voted.comparison)}"
 
 
 def _difference(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""Posteriors of members on a split: computed once, in pieces over the cluster or in this process, and kept on disk.
+"""Posteriors of members on a split, or what translators' encoders make of it: computed once, in pieces over the cluster or in this process, and kept on disk.
 
 A file is named by the digest of all that decides its content: the bundle's weights, network and input options and classes, the shards, the
 split, the head, the version. So it can't be taken for that of another bundle or shard; a damaged one is computed again.
@@ -27,7 +27,11 @@ from models.answering import Unanswered
 from models.bundle import CLASSES_FILES, WEIGHTS_FILE, Bundle
 from models.errors import ShardError
 from models.posteriors import PosteriorReader, Posteriors
+from models.recognition import SentenceAnswerer
+from models.system import TEXT
 from models.systems import SYSTEMS
+from models.translation.encoding import EncodingReader
+from models.translation.recogniser import TranslatingRecogniser
 from models.version import VERSION
 from workloads.evaluation_runners import RunPieces, pieces
 from workloads.scoring import Answer
@@ -56,8 +60,8 @@ class Table:
         return np.split(self.logits, np.cumsum(self.lengths)[:-1])
 
 
-def identity(bundle: Bundle, shards: ShardSet, split: str) -> dict[str, Any]:
-    """What decides the posteriors of the head that `bundle.decoding` names."""
+def identity(bundle: Bundle, shards: ShardSet, split: str, head: str | None = None) -> dict[str, Any]:
+    """What decides the posteriors of `head`, by default the one that `bundle.decoding` names."""
     return {
         "format": FORMAT,
         "signray": VERSION,
@@ -66,7 +70,7 @@ def identity(bundle: Bundle, shards: ShardSet, split: str) -> dict[str, Any]:
         "classes": bundle.files[CLASSES_FILES[bundle.task]].sha256,
         "network": bundle.options.model_dump(mode="json"),
         "inputs": bundle.inputs.model_dump(mode="json"),
-        "head": bundle.decoding.head,
+        "head": head or bundle.decoding.head,
         "shards": shards.checksum,
         "split": split,
     }
@@ -78,18 +82,21 @@ def cache_file(cache: Path, facts: Mapping[str, Any]) -> Path:
 
 
 def read_posteriors(
-    members: Mapping[str, Bundle], shards: ShardSet, split: str, *, cache: Path, run_pieces: RunPieces, batch_size: int = 8
+    members: Mapping[str, Bundle], shards: ShardSet, split: str, *, cache: Path, run_pieces: RunPieces, batch_size: int = 8, texts: bool = False
 ) -> dict[str, Table]:
     """Posteriors of each member's head, from the cache or computed and put there; members that share a bundle share its forward passes.
+
+    texts: in their place, what the encoder of a translator makes of the clips.
 
     The same whatever `run_pieces` and whatever was there. Errors: ShardError for an unknown split or a damaged shard.
     """
     shards.files(split)  # an unknown split is told before the work
-    facts = {name: identity(bundle, shards, split) for name, bundle in members.items()}
+    head_of = {name: TEXT if texts else bundle.decoding.head for name, bundle in members.items()}
+    facts = {name: identity(bundle, shards, split, head_of[name]) for name, bundle in members.items()}
     found = {name: _load(cache_file(cache, facts[name]), facts[name]) for name in members}
     for folder in dict.fromkeys(bundle.folder for name, bundle in members.items() if found[name] is None):
         waiting = [name for name, bundle in members.items() if bundle.folder == folder and found[name] is None]
-        heads = {name: members[name].decoding.head for name in waiting}
+        heads = {name: head_of[name] for name in waiting}
         computed = _compute(members[waiting[0]], tuple(dict.fromkeys(heads.values())), shards, split, run_pieces, batch_size)
         for name in waiting:
             found[name] = computed[heads[name]]
@@ -98,30 +105,41 @@ def read_posteriors(
 
 
 def _compute(bundle: Bundle, heads: tuple[str, ...], shards: ShardSet, split: str, run_pieces: RunPieces, batch_size: int) -> dict[str, Table]:
-    reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=heads)
+    reader, answerer, width = _readers(bundle, heads)
     numbered = dict(run_pieces(reader, pieces(shards, split), batch_size))
     answers = [answer for number in sorted(numbered) for answer in numbered[number]]
-    latency = _latency_ms(reader, shards, split)
-    return {head: _table(answers, head, len(bundle.classes), latency) for head in heads}
+    latency = _latency_ms(answerer, shards, split)
+    return {head: _table(answers, head, width, latency) for head in heads}
 
 
-def _table(answers: Sequence[Answer], head: str, num_classes: int, latency_ms: float) -> Table:
-    clips = [answer.outcome.logits[head] if isinstance(answer.outcome, Posteriors) else np.zeros((0, num_classes), np.float32) for answer in answers]
+def _readers(bundle: Bundle, heads: tuple[str, ...]) -> tuple[PosteriorReader, PosteriorReader | SentenceAnswerer, int]:
+    """What computes posteriors, what answers a clip as the bundle does where more than posteriors takes time, and the posteriors' width."""
+    if heads != (TEXT,):
+        reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=heads)
+        return reader, reader, len(bundle.classes)
+    answerer = bundle.recogniser()
+    assert isinstance(answerer, TranslatingRecogniser)
+    states = EncodingReader(system=answerer.system, network=answerer.network, inputs=answerer.inputs, tokens=answerer.tokens)
+    return states, answerer, bundle.options.translator.mbart.d_model  # type: ignore[attr-defined]
+
+
+def _table(answers: Sequence[Answer], head: str, width: int, latency_ms: float) -> Table:
+    clips = [answer.outcome.logits[head] if isinstance(answer.outcome, Posteriors) else np.zeros((0, width), np.float32) for answer in answers]
     return Table(
         names=tuple(answer.name for answer in answers),
-        logits=np.concatenate(clips) if clips else np.zeros((0, num_classes), np.float32),
+        logits=np.concatenate(clips) if clips else np.zeros((0, width), np.float32),
         lengths=np.array([len(clip) for clip in clips], np.int64),
         reasons={answer.name: answer.outcome.reason for answer in answers if isinstance(answer.outcome, Unanswered)},
         latency_ms=latency_ms,
     )
 
 
-def _latency_ms(reader: PosteriorReader, shards: ShardSet, split: str) -> float:
+def _latency_ms(reader: PosteriorReader | SentenceAnswerer, shards: ShardSet, split: str) -> float:
     """Median time of a clip alone, in this process on the CPU; the first clip only warms up."""
     seconds = []
     for clip in islice(shards.rows(split, modalities=reader.modalities), TIMED_CLIPS + 1):
         began = time.perf_counter()
-        list(reader.attempt([clip], batch_size=1))
+        list(reader.attempt([clip], batch_size=1, heads=[reader.head_names()[0]]))
         seconds.append(time.perf_counter() - began)
     return 1000 * statistics.median(seconds[1:] or seconds or [0.0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from models.decoding.repeats import merge_repeats
 from models.errors import CorpusError
 from models.fusion import FusionRule, fuse
 from models.metrics.cleanup import clean
+from models.metrics.significance import Statistics
 from models.metrics.wer import errors_by_sentence
 from models.vocabulary import Vocabulary
 from tune.candidates import Candidates, candidates, likeliest
@@ -28,32 +29,67 @@ from workloads.shards import ShardSet
 
 Counts = NDArray[np.int64]
 Answer = tuple[int, ...]
+TextMetric = Literal["bleu4", "rouge_l"]
 WINDOW_CLIPS = 32  # sentences whose posteriors are brought to common steps at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem(ABC):
-    """Clips (N) that every member could answer and that are annotated. totals_N: what an error is counted against; unscored: the others, with the reason."""
+    """Clips (N) that every member could answer and that are annotated; unscored: the others, with the reason.
+
+    A score is a function of sums over clips of K statistics each, so that it can be resampled (`models.metrics.significance`).
+    """
 
     members: tuple[str, ...]
     split: str
     names: tuple[str, ...]
-    totals_N: Counts
     unscored: Mapping[str, str]
     rule: FusionRule
 
     @property
     @abstractmethod
     def metric(self) -> str:
-        """wer or top1."""
+        """wer, top1, bleu4 or rouge_l."""
+
+    @abstractmethod
+    def sums(self, weights_RM: Weights, clips: NDArray[np.int64]) -> Statistics:
+        """Sums (R, K) over these clips, under each weighting, in the search's own decoding."""
+
+    @abstractmethod
+    def answers(self, weights_M: Weights) -> list[Answer]:
+        """What each clip is answered with by the ensemble bundle, which decodes sentences by its own search: ids of glosses, of tokens, or of the sign."""
+
+    @abstractmethod
+    def statistics(self, answers: Sequence[Answer]) -> Statistics:
+        """Statistics (N, K) of answers to all clips."""
+
+    @abstractmethod
+    def rate(self, sums: Statistics) -> NDArray[np.float64]:
+        """The figure of `metric` in percent (...) of sums (..., K)."""
+
+    def figure(self, statistics_NK: Statistics) -> float:
+        """The figure over all clips."""
+        return float(self.rate(statistics_NK.sum(0)))
+
+    def loss(self, weights_RM: Weights, clips: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """What is to be lowered, in percent (R,), over the clips (None: all)."""
+        sums = self.sums(weights_RM, np.arange(len(self.names)) if clips is None else clips)
+        return np.asarray([self.score(figure) for figure in self.rate(sums).tolist()])
+
+    def score(self, loss: float) -> float:
+        """The figure of `metric` for a loss, and the loss for a figure."""
+        return loss if self.metric == "wer" else 100.0 - loss
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CountProblem(Problem):
+    """Where errors are counted. totals_N: what those of a clip are counted against."""
+
+    totals_N: Counts
 
     @abstractmethod
     def counts(self, weights_RM: Weights) -> Counts:
         """Errors (R, N) of each clip under each weighting."""
-
-    @abstractmethod
-    def answers(self, weights_M: Weights) -> list[Answer]:
-        """What each clip is answered with by the ensemble bundle, which decodes sentences by its own search: ids of glosses, or of the sign."""
 
     @abstractmethod
     def errors(self, clips: Sequence[int], answers: Sequence[Answer]) -> Counts:
@@ -63,19 +99,24 @@ class Problem(ABC):
         """Errors (N,) as the ensemble bundle makes them."""
         return self.errors(range(len(self.names)), self.answers(weights_M))
 
-    def loss(self, weights_RM: Weights, clips: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Error rate (R,) in percent over the clips (None: all)."""
-        counts, totals = self.counts(weights_RM), self.totals_N
-        chosen = np.arange(len(totals)) if clips is None else clips
-        return np.asarray(100.0 * counts[:, chosen].sum(1) / max(1, int(totals[chosen].sum())))
+    def sums(self, weights_RM: Weights, clips: NDArray[np.int64]) -> Statistics:
+        counts_R = self.counts(weights_RM)[:, clips].sum(1)
+        return np.stack([counts_R, np.full_like(counts_R, self.totals_N[clips].sum())], axis=-1).astype(np.float64)
 
-    def score(self, loss: float) -> float:
-        """The figure of `metric` for an error rate."""
-        return loss if self.metric == "wer" else 100.0 - loss
+    def statistics(self, answers: Sequence[Answer]) -> Statistics:
+        return self.statistics_of(self.errors(range(len(self.names)), answers))
+
+    def statistics_of(self, counts_N: Counts) -> Statistics:
+        """Errors and what they are counted against."""
+        return np.stack([counts_N, self.totals_N], axis=-1).astype(np.float64)
+
+    def rate(self, sums: Statistics) -> NDArray[np.float64]:
+        errors = 100.0 * sums[..., 0] / np.maximum(1, sums[..., 1])
+        return np.asarray(errors if self.metric == "wer" else 100.0 - errors)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SignProblem(Problem):
+class SignProblem(CountProblem):
     """Isolated signs: an error is a clip whose label is not the likeliest class."""
 
     blocks: Sequence[Candidates]
@@ -96,7 +137,7 @@ class SignProblem(Problem):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class SentenceProblem(Problem):
+class SentenceProblem(CountProblem):
     """Sentences, decoded greedily from posteriors on common steps; an error is one of the alignment with the reference, after the clean-up.
 
     starts_N: first of each clip's steps. clips: logits of each clip by member, over its own steps.
@@ -161,7 +202,7 @@ class SentenceProblem(Problem):
         return np.array([errors.errors for errors in errors_by_sentence([self.references[clip] for clip in clips], words)], np.int64)
 
 
-def build_problem(members: Mapping[str, Bundle], tables: Mapping[str, Table], shards: ShardSet, split: str, rule: FusionRule) -> Problem:
+def build_problem(members: Mapping[str, Bundle], tables: Mapping[str, Table], shards: ShardSet, split: str, rule: FusionRule) -> CountProblem:
     """The problem of a split. Raises CorpusError where no clip can be scored, ShardError where the posteriors are of other clips."""
     rows, first = shards.index(split), next(iter(members.values()))
     check_names(tables, [row.name for row in rows], f"{shards.path}, split {split!r}")

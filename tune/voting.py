@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decoding.rover import NOTHING, slots, votes
-from tune.problems import Answer, Counts, Problem
+from tune.problems import Answer, CountProblem, Counts
 from tune.search import Weights
 
 
@@ -17,12 +17,12 @@ from tune.search import Weights
 class Ballot:
     """The members' answers to a split's clips, aligned: slots (S, M) of each clip."""
 
-    problem: Problem
+    problem: CountProblem
     slots: Sequence[NDArray[np.int64]]
     _known: dict[tuple[int, Answer], int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, problem: Problem, answers: Sequence[Sequence[Answer]]) -> Ballot:
+    def of(cls, problem: CountProblem, answers: Sequence[Sequence[Answer]]) -> Ballot:
         """answers: of each member to each clip, in the problem's order."""
         return cls(problem=problem, slots=[slots(list(clip)) for clip in zip(*answers, strict=True)])
 
