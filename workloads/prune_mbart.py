@@ -1,9 +1,13 @@
 """Prune an mBART to a corpus: the language model that a translator starts from. Nothing is downloaded.
 
     python workloads/prune_mbart.py --mbart mbart-large-cc25 --shards data/phoenix2014t --language de_DE --out models/mbart_phoenix2014t
+    python workloads/prune_mbart.py --released mBart_de --language de_DE --out models/mbart_phoenix2014t
 
 --mbart is a folder with config.json, sentencepiece.bpe.model and model.safetensors or pytorch_model.bin. Kept are the special tokens and every
 sub-word of the corpus's texts and glosses, of all splits; each gloss gets the mean of its sub-words as its embedding.
+
+--released takes over a folder that was pruned already, as the published repositories hand it out beside their checkpoints: with map_ids.pkl or
+old2new_vocab.pkl, gloss2ids.pkl and gloss_embeddings.bin. Released checkpoints of translators fit that folder only, and no pruning of one's own.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from models.errors import CorpusError
 from models.translation.config import UNK
 from models.translation.language_model import OPTIONAL, TIED
 from models.translation.pruning import prune, read_full
+from models.translation.released import import_released
 from models.translation.tokens import LANGUAGES, TextTokens
 from workloads.entry import run_entry_point
 from workloads.shards import ShardSet
@@ -67,7 +72,14 @@ def _unknown_share(tokens: TextTokens, texts: Sequence[str]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if bool(given.mbart) != bool(given.shards):
+        parser.error("--mbart and --shards go together: the model is pruned to their texts; --released is taken as it is")
+    if given.released:
+        model = import_released(given.released, language=given.language, out=given.out)
+        print(f"text tokens {model.mbart.vocab_size:,}, {len(model.tokens.glosses.entries):,} glosses, as released\n{given.out}: set init.translator to it")
+        return
     report = prune_mbart(given.mbart, [ShardSet.open(path) for path in given.shards], language=given.language, out=given.out)
     tokens, parameters = report["text_tokens"], report["parameters"]
     print(
@@ -80,8 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="prune_mbart.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mbart", required=True, type=Path, help="folder of the whole mBART")
-    parser.add_argument("--shards", required=True, type=Path, action="append", help="folder that workloads/preprocess.py wrote; may be given more than once")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--mbart", type=Path, metavar="DIR", help="folder of the whole mBART")
+    source.add_argument("--released", type=Path, metavar="DIR", help="folder of a pruned one, as the published repositories have it")
+    parser.add_argument(
+        "--shards", type=Path, action="append", default=[], metavar="DIR", help="folder that workloads/preprocess.py wrote; may be given more than once"
+    )
     parser.add_argument("--language", required=True, choices=LANGUAGES, metavar="CODE", help="the texts' language, such as de_DE or zh_CN")
     parser.add_argument("--out", required=True, type=Path, help="folder of the pruned model")
     return parser
