@@ -7,7 +7,8 @@
     python workloads/explain.py --bundle runs/demo/bundle clip.npz --list-layers
 
 Grad-CAM over the pictures at any named layer; for keypoint networks the gradients of the points, or Grad-CAM at a layer over its joints, drawn
-on the skeleton. Of an ensemble one member is explained, of a translation the glosses that it rests on.
+on the skeleton. Of an ensemble one member is explained, of a translation the glosses that it rests on and, in a slide of its own, where each word of
+the text looked over time (cross-attention), with the likeliest texts.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from models.ensemble import Ensemble
 from models.errors import BundleError
 from models.explanation import Explanation, drawable_layers, explain, recogniser_of
 from models.inputs.clip import Clip
+from models.translation.attention import TextAttention, attend
 from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, open_bundle
 from workloads.corpora.recording import Recording
 from workloads.entry import run_entry_point
 from workloads.estimation import ExtractorCheck, add_pose_arguments, pose_for
+from workloads.explaining.attention import draw_attention
 from workloads.explaining.clips import clip_of_shards
 from workloads.explaining.film import check_film, write_film
 from workloads.explaining.slide import draw_slide
@@ -43,15 +46,18 @@ from workloads.recorded_clips import listed, read_clip
 FOLDER = "explanations"
 
 
-def write_explanation(explanation: Explanation, folder: Path, *, about: str, film: bool = True) -> list[Path]:
-    """`<clip>.png` and, unless told not to, `<clip>.mp4` in `folder`, which is made; returns them."""
+def write_explanation(explanation: Explanation, folder: Path, *, about: str, film: bool = True, attention: TextAttention | None = None) -> list[Path]:
+    """`<clip>.png` and, unless told not to, `<clip>.mp4` in `folder`, which is made; of a translation `<clip>_text.png`, too. Returns them."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[^\w.-]+", "_", Path(explanation.clip.name).stem)[:80] or "clip"
     files = [folder / f"{stem}.png"]
     draw_slide(explanation, files[0], about=about)
+    if attention is not None:
+        files.append(folder / f"{stem}_text.png")
+        draw_attention(attention, explanation, files[-1], about=about.partition(";")[0])
     if film:
         files.append(folder / f"{stem}.mp4")
-        write_film(explanation, files[1], about=about)
+        write_film(explanation, files[-1], about=about)
     return files
 
 
@@ -81,15 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     bundle = chosen_member(open_bundle(given.bundle, tracking_uri=given.tracking_uri), given.member)
     if given.head is not None and given.head not in bundle.answering:
         raise BundleError(f"--head {given.head}: no head of {bundle.system}; there are {', '.join(bundle.answering)}")
+    whole = bundle.network("cuda" if torch.cuda.is_available() else "cpu")
+    network = recogniser_of(whole)
     clip = _clip(given, bundle)
-    network = recogniser_of(bundle.network("cuda" if torch.cuda.is_available() else "cpu"))
     if given.list_layers:
         for name, shape in drawable_layers(bundle, network, clip).items():
             print(f"{name}  {' × '.join(map(str, shape))}")
         return
     explanation = explain(bundle, network, clip, head=given.head, layer=given.layer, names=given.gloss)
-    files = write_explanation(explanation, given.out or _folder(given.bundle), about=about_line(explanation, bundle), film=not given.no_film)
-    print(f"{' '.join(sign.name for sign in explanation.signs)}\n{', '.join(map(str, files))} written")
+    attention = attend(bundle, whole, clip) if bundle.translates else None
+    about = about_line(explanation, bundle)
+    files = write_explanation(explanation, given.out or _folder(given.bundle), about=about, film=not given.no_film, attention=attention)
+    print(" ".join(sign.name for sign in explanation.signs), *([attention.text] if attention else []), f"{', '.join(map(str, files))} written", sep="\n")
     if run is not None:
         print(log_files(run, files))
 

@@ -81,6 +81,13 @@ class TextTokens:
         """A text as the decoder is to say it: pieces, `</s>`, language; a piece that was pruned away is `<unk>`."""
         return [*(self.ids.get(full, UNK) for full in self.full_ids(text)), EOS, self.language_id]
 
+    def piece(self, token: int) -> str:
+        """What SentencePiece calls a token; of a special one or a language its name."""
+        full, size = self.kept[token], int(self.pieces.get_piece_size())
+        if full < len(SPECIALS):
+            return SPECIALS[full]
+        return str(self.pieces.id_to_piece(full - 1)) if full <= size else (*LANGUAGES, "<mask>")[full - size - 1]
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special tokens and languages are left out. Raises VocabularyError for an id outside the vocabulary."""
         size = int(self.pieces.get_piece_size())
