@@ -20,6 +20,7 @@ from models.ensemble import Ensemble
 from models.errors import BundleError, LanguageModelError
 from models.options import AnswerOptions
 from models.recognition import SentenceAnswerer
+from models.translation.options import TranslationDecodingOptions
 from models.vocabulary import Vocabulary
 from workloads.bundles import positive
 
@@ -28,7 +29,10 @@ CUTOFFS = ("cutoff_top_n", "cutoff_prob")  # of prefix_beam alone
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingChoice:
-    """What the user chose, None what they left to the bundle. alpha, beta: as `read_fusion` takes them; hot_words: gloss and bonus."""
+    """What the user chose, None what they left to the bundle. alpha, beta: as `read_fusion` takes them; hot_words: gloss and bonus.
+
+    text_beam_width, num_texts: of a translator's search, and how many of its texts are kept.
+    """
 
     head: str | None = None
     beam_width: int | None = None
@@ -37,6 +41,8 @@ class DecodingChoice:
     alpha: float | None = None
     beta: float | None = None
     hot_words: tuple[tuple[str, float], ...] = ()
+    text_beam_width: int | None = None
+    num_texts: int | None = None
 
     @property
     def fuses(self) -> bool:
@@ -47,6 +53,7 @@ class DecodingChoice:
     def of_search(self) -> Mapping[str, Any]:
         """What was given of the search, by flag."""
         flags = {"--decoder": self.decoder, "--beam": self.beam_width, "--lm": self.language_model, "--alpha": self.alpha, "--beta": self.beta}
+        flags |= {"--text-beam": self.text_beam_width, "--n-best": self.num_texts}
         return {flag: value for flag, value in (flags | {"--hot-word": self.hot_words[0][0] if self.hot_words else None}).items() if value is not None}
 
 
@@ -80,6 +87,10 @@ def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GLOSS[=BONUS]",
         help=f"gloss to prefer, by a natural logarithm (default: {HOT_WORD_BONUS:g}, as if it were 7 times likelier; below 0: to avoid); repeatable",
     )
+    parser.add_argument("--text-beam", type=_beam_width, metavar="N", help="of a bundle that translates: width of the search for texts (default: the bundle's)")
+    parser.add_argument(
+        "--n-best", type=positive, metavar="N", help="of a bundle that translates: so many of the likeliest texts, with their scores (default: the bundle's)"
+    )
 
 
 def decoding_choice(given: argparse.Namespace) -> DecodingChoice:
@@ -92,6 +103,8 @@ def decoding_choice(given: argparse.Namespace) -> DecodingChoice:
         alpha=given.alpha,
         beta=given.beta,
         hot_words=tuple(given.hot_word),
+        text_beam_width=given.text_beam,
+        num_texts=given.n_best,
     )
 
 
@@ -110,6 +123,7 @@ def chosen_decoding(bundle: Bundle | Ensemble, choice: DecodingChoice) -> Chosen
         return ChosenDecoding(options=bundle.decoding.model_copy(update=head))
     options = bundle.decoding.model_copy(update={**head, **_search_changes(bundle.decoding, choice)})
     assert isinstance(bundle.classes, Vocabulary)
+    options = _with_texts(options, bundle, choice)
     return ChosenDecoding(options=options, fusion=_told(bundle.classes, choice) if choice.fuses else NO_SHALLOW_FUSION)
 
 
@@ -136,6 +150,20 @@ def _search_changes(decoding: DecodingOptions, choice: DecodingChoice) -> dict[s
     if method != decoding.method and decoding.method == "prefix_beam":
         changes |= {name: DecodingOptions.model_fields[name].default for name in CUTOFFS}
     return changes
+
+
+def _with_texts(options: DecodingOptions, bundle: Bundle | Ensemble, choice: DecodingChoice) -> DecodingOptions:
+    """The options with another search for texts. Raises BundleError where nothing is translated, or more is asked than the search finds."""
+    asked = {"--text-beam": choice.text_beam_width, "--n-best": choice.num_texts}
+    flag = next((flag for flag, value in asked.items() if value is not None), None)
+    if flag is None:
+        return options
+    if not (bundle.translates and isinstance(options, TranslationDecodingOptions)):
+        raise BundleError(f"{flag} {asked[flag]}: {bundle.folder} recognises glosses and makes no text: leave it out")
+    width, count = choice.text_beam_width or options.text.beam_width, choice.num_texts or options.text.n_best
+    if choice.num_texts is not None and count > width:
+        raise BundleError(f"--n-best {count}: a search of width {width} finds no more than {width}: give --text-beam {count}, too")
+    return options.model_copy(update={"text": options.text.model_copy(update={"beam_width": width, "n_best": min(count, width)})})
 
 
 def _told(vocabulary: Vocabulary, choice: DecodingChoice) -> ShallowFusion:

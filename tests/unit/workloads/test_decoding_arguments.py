@@ -12,6 +12,8 @@ from models.bundle import Bundle, DecodingOptions
 from models.decoding.shallow_fusion import NO_SHALLOW_FUSION, FusionCard
 from models.errors import BundleError, LanguageModelError, VocabularyError
 from models.recognition import Recogniser
+from models.translation.options import TranslationDecodingOptions
+from tests.unit.models.translation.bundles import TEXT_SEARCH, save_translator
 from tests.unit.tiny import save_tiny_bundle
 from tests.unit.tiny_signs import save_tiny_sign_bundle
 from tests.unit.workloads.undecided import write_language_model
@@ -67,6 +69,20 @@ def test_language_model_and_hot_words_imply_the_prefix_search(model_file: Path, 
     hot = chosen_decoding(bundle, given("--hot-word", "REGEN=-2"))
     assert (hot.options, hot.fusion.card) == (chosen.options, FusionCard(language_model=None, sha256=None, alpha=0, beta=0, hot_words={"REGEN": -2}))
     assert capsys.readouterr().err == ""
+
+
+def test_texts_have_a_search_of_their_own(bundle: Bundle, tmp_path: Path) -> None:
+    translator = save_translator(tmp_path / "translator")
+    chosen = chosen_decoding(translator, given("--text-beam", "7", "--n-best", "6", "--beam", "2")).options
+    assert isinstance(chosen, TranslationDecodingOptions)
+    assert (chosen.beam_width, chosen.text.beam_width, chosen.text.n_best, chosen.text.max_length) == (2, 7, 6, TEXT_SEARCH.max_length)
+    narrow = chosen_decoding(translator, given("--text-beam", "1")).options
+    assert isinstance(narrow, TranslationDecodingOptions)
+    assert (narrow.text.beam_width, narrow.text.n_best) == (1, 1), "no more is kept than the search finds"
+    with pytest.raises(BundleError, match="--n-best 4: a search of width 3 finds no more than 3: give --text-beam 4, too"):
+        chosen_decoding(translator, given("--n-best", "4"))
+    with pytest.raises(BundleError, match=r"--n-best 2: .* recognises glosses and makes no text: leave it out"):
+        chosen_decoding(bundle, given("--n-best", "2"))
 
 
 def test_glosses_that_the_model_lacks_are_told_once(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
