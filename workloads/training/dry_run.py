@@ -24,6 +24,7 @@ from workloads.training.preflight import generate_shards, preflight, steps_in_al
 from workloads.training.probe import Probe, Speed
 from workloads.training.progress import duration
 from workloads.training.run import members_of
+from workloads.training.translator_start import completed
 
 RAY_START_S = 20  # from `connect` to the first step
 BLOCK = 128 << 20  # Ray Data's largest block
@@ -49,6 +50,7 @@ def dry_run(recipe: Recipe, *, worker_gib: float | None = None) -> None:
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))})})
     generate_shards(recipe)
     shards = ShardSet.open(recipe.data.shards)
+    recipe = completed(recipe)
     for name, each in (members_of(recipe) or {"": recipe}).items():
         if name:
             print(f"member {name}")

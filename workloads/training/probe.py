@@ -23,7 +23,7 @@ from workloads.recipe import Recipe
 from workloads.shards import IndexRow, ShardSet
 from workloads.training.batches import FRAMES, generator
 from workloads.training.footprint import Measured
-from workloads.training.optim import make_optimizer
+from workloads.training.optim import freeze, make_optimizer, training_mode
 from workloads.training.tasks import Task
 
 DRAWS = 64  # of a clip's training length, whose largest counts
@@ -48,6 +48,7 @@ class Probe:
         self.system = SYSTEMS[recipe.system]
         torch.manual_seed(recipe.seed)
         self.network: nn.Module = self.system.build(recipe.network, len(task.classes)).to(device)
+        freeze(self.network, recipe.optim.frozen)
         self.loss = self.system.make_loss(recipe.losses, task.class_counts)
         self.index = sorted(shards.index(recipe.data.train_split), key=lambda row: row.n_frames)
 
@@ -146,7 +147,7 @@ class Probe:
         return [size for identity, (_, size) in found.items() if identity not in own] or [0]
 
     def _total_loss(self, batch: Batch) -> Tensor:
-        self.network.train()
+        training_mode(self.network, self.recipe.optim.frozen)
         with self._autocast():
             terms = self.loss(self.network(batch), batch)
         return torch.stack([self.recipe.losses.weights.get(name, 1.0) * value for name, value in terms.items()]).sum()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from models.errors import TrainingError
-from tests.unit.workloads.tiny_runs import tiny_recipe, tiny_sign_recipe
+from tests.unit.workloads.tiny_runs import tiny_recipe, tiny_sign_recipe, tiny_translating_recipe
 from workloads.recipe import Recipe
 from workloads.shards import ShardSet
 from workloads.train import main
@@ -49,6 +49,20 @@ def test_it_prints_what_a_run_needs_and_leaves_nothing(tiny_shards: Path, tmp_pa
     assert "12 of 4 clips in 2 epochs of 26 clips" in told
     assert "(ZeRO stage 0, 1 worker, fp32)" in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frozen_parts_need_no_gradients(tiny_shards: Path, tiny_language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a translator, whose sizes are those of the language model that it starts from."""
+    changes = ("train.gpus_per_worker=0", "train.precision=fp32", f"run.root={tmp_path}")
+    whole, frozen = (
+        probe_of(tiny_translating_recipe(tiny_shards, tiny_language, *changes, f"optim.frozen={parts}", recipe="mska_slt_phoenix2014t")).measure()
+        for parts in ("[]", "[recogniser]")
+    )
+    assert frozen.parameters == whole.parameters == whole.trainable
+    assert frozen.trainable < 0.6 * whole.trainable
+    assert frozen.activations_per_clip < 0.5 * whole.activations_per_clip
+    dry_run(tiny_translating_recipe(tiny_shards, tiny_language, *changes, recipe="g2t_phoenix2014t"))
+    assert "parameters" in capsys.readouterr().out
 
 
 def test_each_member_of_an_ensemble_is_looked_at(tiny_sign_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
