@@ -101,12 +101,20 @@ def fuse_bundles(
 
 
 def _text_metric(members: Mapping[str, Bundle], metric: Metric | None) -> TextMetric | None:
-    """The metric of the members' texts; None where their glosses or signs are scored. Raises BundleError for members that don't translate."""
+    """The metric of the members' texts; None where their glosses or signs are scored, as of heads of one network, which share its translator.
+
+    Raises BundleError for members that don't translate, or recognise no glosses.
+    """
     silent = [name for name, bundle in members.items() if not bundle.translates]
+    reading = [name for name, bundle in members.items() if not bundle.modalities]
+    shared = len({bundle.folder for bundle in members.values()}) < len(members)
+    if metric == "wer" and reading:
+        raise BundleError(f"--metric wer: {reading[0]} is given glosses and recognises none; leave --metric out")
     if metric is None or metric == "wer":
-        return None if silent or metric else "bleu4"
-    if silent:
-        raise BundleError(f"--metric {metric}: {silent[0]} doesn't translate, and the metric is of texts")
+        return None if silent or shared or metric else "bleu4"
+    if silent or shared:
+        why = f"{silent[0]} doesn't translate" if silent else "heads of one network have one translator"
+        raise BundleError(f"--metric {metric}: {why}, and the metric is of texts")
     return metric
 
 

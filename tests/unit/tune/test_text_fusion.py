@@ -105,7 +105,18 @@ def test_weights_of_generation(members: dict[str, Bundle], shards: ShardSet, tmp
     assert json.loads((tmp_path / "glosses" / "fusion.json").read_text(encoding="utf-8"))["metric"] == "wer"
 
 
+def test_heads_of_one_translator_are_fused_by_their_glosses(members: dict[str, Bundle], shards: ShardSet, tmp_path: Path) -> None:
+    command = ["--shards", str(shards.path), "--cache", str(tmp_path / "cache"), "--trials", "20", "--heads", "--member", str(members["mska"].folder)]
+    fusion.main([*command, "--out", str(tmp_path / "heads")])
+    assert json.loads((tmp_path / "heads" / "fusion.json").read_text(encoding="utf-8"))["metric"] == "wer"
+    with pytest.raises(BundleError, match="--metric rouge_l: heads of one network have one translator"):
+        fusion.main([*command, "--metric", "rouge_l", "--out", str(tmp_path / "heads")])
+
+
 def test_texts_of_networks_without_any(sentence_members: dict[str, Bundle], sentence_shards: ShardSet, tmp_path: Path) -> None:
     given = [part for bundle in sentence_members.values() for part in ("--member", str(bundle.folder))]
     with pytest.raises(BundleError, match=r"--metric bleu4: a doesn't translate, and the metric is of texts"):
         fusion.main(["--shards", str(sentence_shards.path), "--out", str(tmp_path / "out"), "--metric", "bleu4", *given])
+    pair = [part for name in ("a", "b") for part in ("--member", f"{name}={save_translator(tmp_path / name, 'g2t').folder}")]
+    with pytest.raises(BundleError, match="--metric wer: a is given glosses and recognises none"):
+        fusion.main(["--shards", str(sentence_shards.path), "--out", str(tmp_path / "out"), "--metric", "wer", *pair])
