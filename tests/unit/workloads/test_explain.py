@@ -18,6 +18,7 @@ from models.ensemble import save_ensemble
 from models.errors import BundleError, RecipeError, RecordingError, SignrayError
 from models.explanation import ExplainedSign, Explanation, explain
 from models.inputs.frames import Pictures
+from tests.unit.models.translation.bundles import save_translator
 from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from tests.unit.tiny_signs import save_tiny_sign_bundle, tiny_sign_clip
 from tests.unit.workloads.corpora_on_disk import keypoints, write_npz
@@ -120,14 +121,16 @@ def test_of_an_ensemble_one_member_is_explained(tmp_path: Path, capsys: pytest.C
         main(["--bundle", str(tmp_path / "joint"), str(file), "--member", "bone"])
 
 
-def test_files_are_logged_to_a_run(bundle: Bundle, clip_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Some seconds: MLflow makes its tables."""
+def test_files_are_logged_to_a_run(clip_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a network that translates, the text's too. Some seconds: MLflow makes its tables."""
+    bundle = save_translator(tmp_path / "translator")
     tracker = MlflowTracker(tmp_path / "run", experiment="signs", store=tmp_path, interval_s=60)
     tracker.close()
-    main(["--bundle", str(bundle.folder), str(clip_file), "--no-film", "--out", str(tmp_path), "--run", str(tmp_path / "run")])
+    command = ["--bundle", str(bundle.folder), str(clip_file), "--gloss", "REGEN", "--no-film"]
+    main([*command, "--out", str(tmp_path), "--run", str(tmp_path / "run")])
     assert capsys.readouterr().out.endswith(f"logged to run {tracker.run_id}, in explanations/\n")
     client = connect_client(embedded_uri(tmp_path))
-    assert [item.path for item in client.list_artifacts(tracker.run_id, "explanations")] == ["explanations/a_clip.png"]
+    assert [item.path for item in client.list_artifacts(tracker.run_id, "explanations")] == [f"explanations/a_clip{kind}.png" for kind in ("", "_text")]
     assert client.get_run(tracker.run_id).info.status == "FINISHED"
 
 

@@ -1,4 +1,4 @@
-"""Attention over time: words of a translation against the clip's steps, and the slide that shows it, logged to a run."""
+"""Attention over time: words of a translation against the clip's steps, and the slide that shows it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import pytest
 
-from cluster.sender import connect_client, embedded_uri
-from cluster.tracking import MlflowTracker
 from models.bundle import Bundle
 from models.errors import LayerError
 from models.translation.attention import END, attend, word_groups
@@ -48,11 +46,9 @@ def test_pieces_of_a_word_are_one_word() -> None:
     assert groups[-1][2] == len(ids)
 
 
-def test_the_slide_is_drawn_and_logged(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_slide_is_drawn(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = write_npz(tmp_path / "a clip.npz", keypoints(40))
-    tracker = MlflowTracker(tmp_path / "run", experiment="signs", store=tmp_path, interval_s=60)
-    tracker.close("FINISHED")
-    main(["--bundle", str(bundle.folder), str(clip), "--no-film", "--gloss", "REGEN", "--out", str(tmp_path / "out"), "--run", str(tmp_path / "run")])
+    main(["--bundle", str(bundle.folder), str(clip), "--no-film", "--gloss", "REGEN", "--out", str(tmp_path / "out")])
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_clip.png", "a_clip_text.png"]
     picture = cv2.imread(str(tmp_path / "out" / "a_clip_text.png"))
     assert picture is not None
@@ -61,8 +57,6 @@ def test_the_slide_is_drawn_and_logged(bundle: Bundle, tmp_path: Path, capsys: p
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "REGEN"
     assert "a_clip_text.png written" in said[2]
-    client = connect_client(embedded_uri(tmp_path))
-    assert {file.path for file in client.list_artifacts(tracker.run_id, "explanations")} >= {"explanations/a_clip_text.png"}
 
 
 def test_given_glosses_have_no_time(tmp_path: Path) -> None:
