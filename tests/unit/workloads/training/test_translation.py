@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from models.bundle import Bundle
+from models.bundle import Bundle, load_bundle
 from models.ensemble import Ensemble
 from models.errors import RecipeError, SignrayError, TrainingError
 from models.mska.network import Mska
@@ -75,11 +75,16 @@ def g2t(folder: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def joint(folder: Path, g2t: Bundle, tiny_shards: Path) -> Bundle:
+def members(folder: Path, g2t: Bundle, tiny_shards: Path) -> Result:
+    """Two translators, of other heads, that are trained as the members of one recipe."""
     rates = "optim.rates={translator: 1.0e-5, mapper: 2.0e-3}"
-    bundle = trained(recipe_of(folder, "joint", "mska_slt", tiny_shards, g2t.folder, RECOGNISER, rates, "optim.schedule=constant")).bundle
-    assert isinstance(bundle, Bundle)
-    return bundle
+    ensemble = "ensemble={members: {whole: {network.head: fuse}, trunk: {network.head: body}}, weights: {whole: 2.0}}"
+    return trained(recipe_of(folder, "joint", "mska_slt", tiny_shards, g2t.folder, RECOGNISER, rates, "optim.schedule=constant", ensemble))
+
+
+@pytest.fixture(scope="module")
+def joint(members: Result) -> Bundle:
+    return load_bundle(members.folder / "members" / "whole" / "bundle")
 
 
 def test_pruning_reports_sizes(folder: Path) -> None:
@@ -142,17 +147,15 @@ def test_a_joint_training_starts_from_the_translator_and_reports_both_losses(joi
     assert joint.options.translator.mbart.vocab_size == g2t.options.translator.mbart.vocab_size  # type: ignore[attr-defined]
 
 
-def test_translators_are_trained_as_the_members_of_one_recipe(folder: Path, tiny_shards: Path) -> None:
-    members = "ensemble={members: {whole: {network.head: fuse}, trunk: {network.head: body}}, weights: {whole: 2.0}}"
-    result = trained(recipe_of(folder, "members", "mska_slt", tiny_shards, folder / "lm", RECOGNISER, members))
-    ensemble = result.bundle
+def test_translators_are_trained_as_the_members_of_one_recipe(members: Result) -> None:
+    ensemble = members.bundle
     assert isinstance(ensemble, Ensemble)
     assert ensemble.translates
     assert ensemble.weights == {"whole": 2.0, "trunk": 1.0}
     assert [bundle.options.head for bundle in ensemble.members.values()] == ["fuse", "body"]  # type: ignore[attr-defined]
-    assert result.metric == "bleu4"
-    assert result.dev_scores is not None
-    assert set(result.dev_scores) == {"ensemble", "whole", "trunk"}
+    assert members.metric == "bleu4"
+    assert members.dev_scores is not None
+    assert set(members.dev_scores) == {"ensemble", "whole", "trunk"}
     assert set(ensemble.metrics) == {"dev_bleu4", "dev_rouge_l", "dev_wer", "dev_clips"}
 
 
