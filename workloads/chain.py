@@ -75,12 +75,15 @@ def chain_names() -> list[str]:
 def run_chain(chain: Chain, folder: Path, overrides: Sequence[str] = ()) -> int:
     """Train every stage that isn't done, below `folder`; the exit status of the stage that was stopped, else 0.
 
-    overrides: `STAGE.KEY=VALUE`, for stages that begin now. Raises RecipeError for a stage that there isn't, and as training does.
+    overrides: `STAGE.KEY=VALUE`, for stages that begin now. Raises RecipeError for a stage that there isn't, for a mistake in any stage's recipe
+    before the first begins, and as training does.
     """
     own = {stage.name: [text.partition(".")[2] for text in overrides if text.startswith(f"{stage.name}.")] for stage in chain.stages}
     foreign = [text for text in overrides if text.partition(".")[0] not in own]
     if foreign:
         raise RecipeError(f"--set {foreign[0]}: expected STAGE.KEY=VALUE with one of the stages {', '.join(own)}")
+    for stage in chain.stages:
+        _recipe(stage, folder, own[stage.name])
     for number, stage in enumerate(chain.stages, start=1):
         title = f"stage {number} of {len(chain.stages)}, {stage.name}"
         if ended(folder / stage.name):
@@ -100,8 +103,13 @@ def _stage_run(stage: Stage, folder: Path, overrides: Sequence[str]) -> tuple[Re
     """The stage's run, begun or found again."""
     if (folder / stage.name / RECIPE).exists():
         return old_run(str(folder / stage.name))
+    return new_run(_recipe(stage, folder, overrides))
+
+
+def _recipe(stage: Stage, folder: Path, overrides: Sequence[str]) -> Recipe:
+    """The stage's recipe, which starts from where the bundles of other stages are, or will be."""
     starts = [f"init.{part}={folder / name / BUNDLE}" for part, name in stage.init.items()]
-    return new_run(load_recipe(stage.recipe, [*starts, f"run.root={folder}", f"run.name={stage.name}", *stage.changes, *overrides]))
+    return load_recipe(stage.recipe, [*starts, f"run.root={folder}", f"run.name={stage.name}", *stage.changes, *overrides])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,6 +42,16 @@ def test_unknown_chains_and_stages_are_named(tmp_path: Path) -> None:
         run_chain(load_chain("demo_slt"), tmp_path, ["optim.lr=1"])
 
 
+def test_a_mistake_in_a_later_stage_is_told_before_the_first_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains, "train", lambda *_: pytest.fail("a stage began"))
+    chain = Chain(stages=(Stage(name="first", recipe="demo"), Stage(name="second", recipe="demo_slt", init={"recognizer": "first"})))
+    with pytest.raises(RecipeError, match=r"init\.recognizer is nothing that mska_slt begins with \(did you mean 'recogniser'\?\)"):
+        run_chain(chain, tmp_path)
+    with pytest.raises(RecipeError, match=r"unknown key 'optim\.lrr'"):
+        run_chain(load_chain("demo_slt"), tmp_path, ["joint.optim.lrr=1"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_stages_that_are_done_are_passed_over_and_others_start_from_their_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training itself is tested elsewhere: here it is stopped at once, and what it was given is kept."""
     second = Stage(name="second", recipe="demo_slt", init={"translator": "first"}, changes=("seed=7", "optim.lr=0.1"))

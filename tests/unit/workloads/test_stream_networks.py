@@ -1,4 +1,4 @@
-"""SingleStream-SLR and TwoStream-SLR from end to end: a film is recognised by pictures, heatmaps or both, and explained over what was seen."""
+"""The TwoStream family from end to end: a film is recognised by pictures, heatmaps or both, explained over what was seen, and translated."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from models.twostream.single_stream import SingleStream
 from models.vocabulary import Vocabulary
 from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.models.tiny_onnx import write_pose_model
+from tests.unit.models.translation.bundles import save_translator
 from tests.unit.models.twostream.tiny import HEAD, single, two
 from workloads import predict
 from workloads.explain import main as explain_main
@@ -68,3 +69,16 @@ def test_a_film_is_recognised_and_explained(name: str, tmp_path: Path, capsys: p
     assert explanation.signs[0].saliency.shape == (NUM_FRAMES, side // 16, side // 16)
     explain_main(["--bundle", str(bundle.folder), str(film), "--gloss", "B", "--no-film", "--out", str(tmp_path / "out"), *pose])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["film.png"]
+
+
+def test_a_film_is_translated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a video file to a sentence, by the trunk that the published program's checkpoints lack."""
+    bundle = save_translator(tmp_path / "bundle", "singlestream_slt", stream="rgb")
+    film = write_video(tmp_path / "film.mp4", numbered(NUM_FRAMES))
+    status = predict.main(["--bundle", str(bundle.folder), "--format", "json", "--n-best", "2", str(film)])
+    (clip,) = json.loads(capsys.readouterr().out)["clips"]
+    assert (status, clip["num_frames"]) == (0, NUM_FRAMES)
+    assert clip["text"] == clip["texts"][0]["text"]
+    assert clip["texts"][0]["score"] > clip["texts"][1]["score"]
+    explain_main(["--bundle", str(bundle.folder), str(film), "--gloss", "REGEN", "--no-film", "--out", str(tmp_path / "out")])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["film.png", "film_text.png"]

@@ -21,7 +21,7 @@ from models.translation.options import GlossToTextOptions, MskaSltOptions, Singl
 from models.translation.pruning import everything
 from models.translation.small import train_pieces
 from models.translation.tokens import GLOSS_SPECIALS, LANGUAGES, SPECIALS, GlossTokens, TextTokens, TranslationTokens
-from models.twostream.config import SingleStreamOptions
+from models.twostream.config import SingleStreamOptions, StreamName
 from models.twostream.inputs import SingleStreamInputs
 from tests.unit.models.translation.tiny import TINY
 from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY
@@ -37,24 +37,26 @@ def tokens(texts: Sequence[str] = TEXTS) -> TranslationTokens:
     return TranslationTokens(text=text, glosses=GlossTokens(entries=(*GLOSS_SPECIALS, *(gloss.lower() for gloss in GLOSSES)), language="de_DGS"))
 
 
-def options_of(system: str, given: TranslationTokens) -> tuple[Options, Inputs]:
-    """Options of a tiny network of `system` that speaks by these tokens, and its inputs."""
+def options_of(system: str, given: TranslationTokens, stream: StreamName = "keypoint") -> tuple[Options, Inputs]:
+    """Options of a tiny network of `system` that speaks by these tokens, and its inputs. stream: of a single one."""
     mbart = TINY.model_copy(update={"vocab_size": len(given.text.kept), "dropout": 0.0, "attention_dropout": 0.0})
     translator = translator_options(mbart, given, TranslatorOptions())
     if system == "g2t":
         return GlossToTextOptions(translator=translator), SYSTEMS[system].inputs()
     if system == "mska_slt":
         return MskaSltOptions(recogniser=OPTIONS, translator=translator), KeypointInputs()
-    trunk = S3dOptions(in_channels=11, width=1 / 16, frozen_blocks=0)
-    stream = SingleStreamOptions(stream="keypoint", trunk=trunk, head=OPTIONS.head)
-    inputs = SingleStreamInputs(stream="keypoint", side=32, video_size=(32, 32), map_size=(32, 32), sigma=3, parts=("pose",))
-    return SingleStreamSltOptions(recogniser=stream, translator=translator), inputs
+    trunk = S3dOptions(in_channels=11 if stream == "keypoint" else 3, width=1 / 16, frozen_blocks=0)
+    recogniser = SingleStreamOptions(stream=stream, trunk=trunk, head=OPTIONS.head)
+    inputs = SingleStreamInputs(stream=stream, side=32, video_size=(32, 32), map_size=(32, 32), sigma=3, parts=("pose",))
+    return SingleStreamSltOptions(recogniser=recogniser, translator=translator), inputs
 
 
-def save_translator(folder: Path, system: str = "mska_slt", *, seed: int = 0, texts: Sequence[str] = TEXTS, **changes: Any) -> Bundle:
+def save_translator(
+    folder: Path, system: str = "mska_slt", *, seed: int = 0, texts: Sequence[str] = TEXTS, stream: StreamName = "keypoint", **changes: Any
+) -> Bundle:
     """A bundle whose network says something else for each clip."""
     given = tokens(texts)
-    options, inputs = options_of(system, given)
+    options, inputs = options_of(system, given, stream)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network: Any = SYSTEMS[system].build(options, len(VOCABULARY))
