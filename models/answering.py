@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -120,10 +121,10 @@ def modalities_of(inputs: Iterable[Inputs]) -> tuple[Modality, ...]:
 
 
 NetworkLogits = tuple[Mapping[str, Tensor], Tensor]
-Run = Callable[[Sequence[Callable[[], Any]]], list[Any]]  # how an ensemble runs its networks: one by one, or at once
+Run = Callable[[Sequence[Callable[[], NetworkLogits]]], list[NetworkLogits]]  # how an ensemble runs its networks: one by one, or at once
 
 
-def one_by_one(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def one_by_one(calls: Sequence[Callable[[], NetworkLogits]]) -> list[NetworkLogits]:
     """Results of calls that are made in turn."""
     return [call() for call in calls]
 
@@ -139,14 +140,20 @@ def evaluation_heads(network: nn.Module, inputs: Inputs, clips: Sequence[Clip], 
     batch = inputs.evaluation_batch(clips)
     if prepare is not None:
         batch = prepare(batch)
-    device = next(network.parameters()).device
+    with evaluation_form(network):
+        heads: Heads = network(inputs.on_device(batch.to(next(network.parameters()).device)))
+    return heads
+
+
+@contextmanager
+def evaluation_form(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation, without gradients; its mode is put back."""
     was_training = network.training
     if was_training:  # in service it never is, and going through hundreds of modules takes milliseconds
         network.eval()
     try:
         with torch.no_grad():  # not inference mode, whose tensors a network in training could not use afterwards
-            heads: Heads = network(inputs.on_device(batch.to(device)))
+            yield
     finally:
         if was_training:
             network.train()
-    return heads

@@ -33,6 +33,7 @@ from models.model_card import TOP_K_MEANS, WER_MEANS, known, metrics_table, sect
 from models.options import AnswerOptions
 from models.systems import SYSTEMS, Task
 from models.translation.joint import JointTranslator
+from models.translation.sharing import share_trunks
 from models.version import VERSION
 from models.vocabulary import Vocabulary
 
@@ -100,7 +101,10 @@ class Ensemble:
         assert isinstance(decoding, DecodingOptions)
         answers: dict[str, Any] = {"members": members, "vocabulary": classes, "decoding": decoding, "weights": self.weights, "rule": self.fuse, "run": run}
         tokens = {name: own for name, bundle in self.members.items() if (own := bundle.tokens) is not None} if self.translates else {}
-        return JointTranslator(**answers, tokens=tokens) if tokens else JointRecogniser(**answers)
+        if not tokens:
+            return JointRecogniser(**answers)
+        share_trunks([member.network for member in members.values()])
+        return JointTranslator(**answers, tokens=tokens)
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the first member."""

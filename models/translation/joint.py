@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from models.recognition import HeadLogits, Recognition
 from models.text import TextAnswer
 from models.translation.options import TranslationDecodingOptions
 from models.translation.recogniser import given_glosses, joint_translations, with_texts
+from models.translation.sharing import heads_on, same_trunk
 from models.translation.tokens import TranslationTokens
 
 
@@ -35,14 +36,21 @@ class JointTranslator(JointRecogniser):
         return with_texts([given_glosses(clip, self.vocabulary, names) for clip in clips], texts)
 
     def _heads(self, clips: Sequence[Clip], wanted: Sequence[str]) -> dict[str, Heads]:
-        """What each member's network answers; one that several share runs once."""
-        calls: dict[int, Callable[[], Heads]] = {}
+        """What each member's network answers; a network that several share, or a trunk, runs once."""
+        found: dict[str, Heads] = {}
         for name in wanted:
-            member, tokens = self.members[name], self.tokens[name]
-            prepare = partial(tokens.with_glosses, clips=clips)
-            calls.setdefault(id(member.network), partial(evaluation_heads, member.network, member.inputs, clips, prepare=prepare))
-        found = dict(zip(calls, self.run(list(calls.values())), strict=True))
-        return {name: found[id(self.members[name].network)] for name in wanted}
+            member = self.members[name]
+            others = [other for other in found if self.members[other].inputs == member.inputs]
+            whole = next((other for other in others if self.members[other].network is member.network), None)
+            trunk = next((other for other in others if same_trunk(self.members[other].network, member.network)), None)
+            if whole is not None:
+                found[name] = found[whole]
+            elif trunk is not None:
+                found[name] = heads_on(member.network, found[trunk])
+            else:
+                prepare = partial(self.tokens[name].with_glosses, clips=clips)
+                found[name] = evaluation_heads(member.network, member.inputs, clips, prepare=prepare)
+        return found
 
     def _texts(self, heads: Mapping[str, Heads], head: str) -> list[tuple[TextAnswer, ...]]:
         assert isinstance(self.decoding, TranslationDecodingOptions)

@@ -40,12 +40,12 @@ class SignToText(nn.Module):
 
     def forward(self, batch: Batch, *, masked: bool | None = None) -> Heads:
         """The recogniser's heads, and the text's: encoder states, with logits where the batch has texts. `masked`: as the recogniser's."""
-        return self.translate(self.recogniser(batch, masked=masked), batch)
+        return self.translate(self.recogniser(batch, masked=masked), batch.text_inputs)
 
-    def translate(self, heads: Heads, batch: Batch) -> Heads:
-        """`heads` with the text's beside them."""
+    def translate(self, heads: Heads, text_BL: Tensor | None = None) -> Heads:
+        """`heads` with the text's beside them, which holds logits where texts (B, L) are given."""
         inputs, mask = self.translator.of_steps(self.mapped(heads), heads.lengths)
-        return replace(heads, text=self.translator.answer(inputs, mask, batch))
+        return replace(heads, text=self.translator.answer(inputs, mask, text_BL))
 
     def mapped(self, heads: Heads) -> Tensor:
         """What the head recognised in the language model's space (B, S, D)."""

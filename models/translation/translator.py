@@ -62,10 +62,10 @@ class Translator(nn.Module):
         logits: Tensor = mbart.lm_head(decoded.last_hidden_state) + mbart.final_logits_bias
         return logits
 
-    def answer(self, inputs_BED: Tensor, mask_BE: Tensor, batch: Batch) -> TextHead:
-        """What the loss and generation need: the encoder's states, and the logits of the batch's texts where it has any."""
+    def answer(self, inputs_BED: Tensor, mask_BE: Tensor, text_BL: Tensor | None) -> TextHead:
+        """What the loss and generation need: the encoder's states, and the logits behind each token of texts (B, L) where there are any."""
         states = self.encode(inputs_BED, mask_BE)
-        logits = None if batch.text_inputs is None else self.logits(states, mask_BE, batch.text_inputs)
+        logits = None if text_BL is None else self.logits(states, mask_BE, text_BL)
         return TextHead(states=states, mask=mask_BE, logits=logits)
 
 
@@ -83,4 +83,4 @@ class GlossToText(nn.Module):
         if batch.sources is None or batch.source_lengths is None:
             raise ValueError("gloss-to-text reads the glosses of a batch, and this one has none: make it with `with_glosses`")
         inputs, mask = self.translator.of_glosses(batch.sources, batch.source_lengths)
-        return Heads(logits={}, lengths=batch.source_lengths, text=self.translator.answer(inputs, mask, batch))
+        return Heads(logits={}, lengths=batch.source_lengths, text=self.translator.answer(inputs, mask, batch.text_inputs))

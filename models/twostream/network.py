@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -43,6 +45,11 @@ class TwoStream(nn.Module):
     def forward(self, batch: Batch, *, masked: bool | None = None) -> StreamHeads:
         """`recognise` on a batch's frames and heatmaps."""
         return self.recognise(frames_of(batch), maps_of(batch), batch.lengths, masked=masked)
+
+    def answer(self, inputs: Mapping[str, Tensor], steps_B: Tensor) -> StreamHeads:
+        """Heads of features that a network with the same trunks has extracted (`StreamHeads.inputs`), each clip's alone: evaluation form."""
+        main = self._answers(inputs, steps_B, masked=True)
+        return StreamHeads(logits=main.logits, lengths=steps_B, features=main.features, inputs=inputs)
 
     def recognise(
         self, rgb_BCTHW: Tensor, keypoint_BCTHW: Tensor, lengths_B: Tensor, *, masked: bool | None = None, auxiliary: bool | None = None
@@ -99,7 +106,7 @@ class TwoStream(nn.Module):
             levels |= {f"{name}_aux_0": level0, f"{name}_aux_1": level1}
         return levels
 
-    def _answers(self, inputs: dict[str, Tensor], steps_B: Tensor, *, masked: bool) -> Heads:
+    def _answers(self, inputs: Mapping[str, Tensor], steps_B: Tensor, *, masked: bool) -> Heads:
         valid = valid_steps(steps_B, next(iter(inputs.values())).shape[1])
         answers = {name: self.heads[name](x_BSD, valid, masked=masked) for name, x_BSD in inputs.items()}
         return Heads(

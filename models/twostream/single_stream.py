@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from models.batch import Batch, valid_steps
@@ -32,6 +34,11 @@ class SingleStream(nn.Module):
         return StreamHeads(
             logits={HEAD: heads.logits[stream]}, lengths=heads.lengths, features={HEAD: heads.features[stream]}, inputs={HEAD: heads.inputs[stream]}
         )
+
+    def answer(self, inputs: Mapping[str, Tensor], steps_B: Tensor) -> StreamHeads:
+        """Heads of features that a network with the same trunk has extracted (`StreamHeads.inputs`), each clip's alone: evaluation form."""
+        logits, feature = self.head(inputs[HEAD], valid_steps(steps_B, inputs[HEAD].shape[1]), masked=True)
+        return StreamHeads(logits={HEAD: logits}, lengths=steps_B, features={HEAD: feature}, inputs=inputs)
 
     def recognise(self, x_BCTHW: Tensor, lengths_B: Tensor, *, masked: bool | None = None) -> StreamHeads:
         """Stream inputs (B, C, T, H, W) in [−1, 1] → logits (B, S, V) with S = T/4, and what the head reads.

@@ -75,7 +75,7 @@ def answer(network: SignToText, inputs: dict[str, Tensor], batch: Batch) -> Answ
     assert isinstance(recogniser, Mska)
     recognised = recogniser.recognise(inputs["keypoints"], inputs["lengths"], masked=False)
     mapped = network.mapped(recognised)
-    return network.translate(recognised, batch), mapped, *network.translator.of_steps(mapped, recognised.lengths)
+    return network.translate(recognised, batch.text_inputs), mapped, *network.translator.of_steps(mapped, recognised.lengths)
 
 
 def losses(case: Case, heads: Heads, batch: Batch, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

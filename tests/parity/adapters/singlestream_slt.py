@@ -36,7 +36,7 @@ def run(case: Case, report: Report) -> None:
         recognised = heads_of({HEAD: features(case)}, lengths, masked=False)
         mapped = network.mapped(recognised)
         inputs, mask = network.translator.of_steps(mapped, lengths)
-        heads = network.translate(recognised, batch)
+        heads = network.translate(recognised, batch.text_inputs)
     assert heads.text is not None
     assert heads.text.logits is not None
     logits = heads.logits[HEAD]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,12 +18,12 @@ from models.s3d.config import S3dOptions
 from models.systems import SYSTEMS
 from models.translation.config import EOS, GenerationOptions, TranslatorOptions
 from models.translation.language_model import translator_options
-from models.translation.options import GlossToTextOptions, MskaSltOptions, SingleStreamSltOptions, TranslationDecodingOptions
+from models.translation.options import GlossToTextOptions, MskaSltOptions, SingleStreamSltOptions, TranslationDecodingOptions, TwoStreamSltOptions
 from models.translation.pruning import everything
 from models.translation.small import train_pieces
 from models.translation.tokens import GLOSS_SPECIALS, LANGUAGES, SPECIALS, GlossTokens, TextTokens, TranslationTokens
-from models.twostream.config import SingleStreamOptions, StreamName
-from models.twostream.inputs import SingleStreamInputs
+from models.twostream.config import SingleStreamOptions, StreamName, TwoStreamOptions
+from models.twostream.inputs import SingleStreamInputs, TwoStreamInputs
 from tests.unit.models.translation.tiny import TINY
 from tests.unit.tiny import GLOSSES, OPTIONS, VOCABULARY
 
@@ -45,16 +46,25 @@ def options_of(system: str, given: TranslationTokens, stream: StreamName = "keyp
         return GlossToTextOptions(translator=translator), SYSTEMS[system].inputs()
     if system == "mska_slt":
         return MskaSltOptions(recogniser=OPTIONS, translator=translator), KeypointInputs()
-    trunk = S3dOptions(in_channels=11 if stream == "keypoint" else 3, width=1 / 16, frozen_blocks=0)
-    recogniser = SingleStreamOptions(stream=stream, trunk=trunk, head=OPTIONS.head)
-    inputs = SingleStreamInputs(stream=stream, side=32, video_size=(32, 32), map_size=(32, 32), sigma=3, parts=("pose",))
-    return SingleStreamSltOptions(recogniser=recogniser, translator=translator), inputs
+    trunks = {name: S3dOptions(in_channels=channels, width=1 / 16, frozen_blocks=0) for name, channels in (("rgb", 3), ("keypoint", 11))}
+    seen: dict[str, Any] = {"side": 32, "video_size": (32, 32), "map_size": (32, 32), "sigma": 3, "parts": ("pose",)}
+    if system == "twostream_slt":
+        return TwoStreamSltOptions(recogniser=TwoStreamOptions(**trunks, head=OPTIONS.head), translator=translator), TwoStreamInputs(**seen)
+    recogniser = SingleStreamOptions(stream=stream, trunk=trunks[stream], head=OPTIONS.head)
+    return SingleStreamSltOptions(recogniser=recogniser, translator=translator), SingleStreamInputs(stream=stream, **seen)
 
 
 def save_translator(
-    folder: Path, system: str = "mska_slt", *, seed: int = 0, texts: Sequence[str] = TEXTS, stream: StreamName = "keypoint", **changes: Any
+    folder: Path,
+    system: str = "mska_slt",
+    *,
+    seed: int = 0,
+    texts: Sequence[str] = TEXTS,
+    stream: StreamName = "keypoint",
+    trunk: Bundle | None = None,
+    **changes: Any,
 ) -> Bundle:
-    """A bundle whose network says something else for each clip."""
+    """A bundle whose network says something else for each clip. trunk: a bundle whose trunk it has."""
     given = tokens(texts)
     options, inputs = options_of(system, given, stream)
     with torch.random.fork_rng(devices=[]):
@@ -67,6 +77,9 @@ def save_translator(
             bias = network.translator.mbart.final_logits_bias[0]
             bias[: len(SPECIALS)] = bias[-len(LANGUAGES) - 1 :] = -20.0  # what is said are pieces, and an end
             bias[EOS] = -1.0
+    if trunk is not None:
+        theirs = {name: value for name, value in trunk.network().state_dict().items() if re.match(r"recogniser\.(trunks?|exchanges)\.", name)}
+        network.load_state_dict(theirs, strict=False)
     arguments: dict[str, Any] = {
         "system": system,
         "options": options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from serve.schemas import Answer
 from tests.unit.models.translation.bundles import TEXT_SEARCH, save_translator, tokens
 from tests.unit.serve.in_process import call, local_api, npz
 from tests.unit.tiny import tiny_clip
+from tests.unit.workloads.filmed import coloured_clips
 
 WEIGHTS = {"mska": 0.6, "single": 0.4}
 SYSTEMS_OF = {"mska": "mska_slt", "single": "singlestream_slt"}
@@ -78,6 +80,27 @@ def test_a_clips_text_is_the_same_alone(ensemble: Ensemble, clips: list[Clip]) -
 def test_members_without_weight_say_nothing(members: dict[str, Bundle], clips: list[Clip], tmp_path: Path) -> None:
     one = save_ensemble(tmp_path / "one", members, {"mska": 1.0, "single": 0.0}, metrics={}, provenance={})
     assert texts(answers(one, clips)) == [outcome.texts for outcome in members["mska"].recogniser().recognise(clips, batch_size=4)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("system", "trunk"), [("singlestream_slt", "trunk"), ("twostream_slt", "trunks.keypoint")])
+def test_a_trunk_that_members_share_runs_once(system: str, trunk: str, tmp_path: Path) -> None:
+    first = save_translator(tmp_path / "a", system, seed=1)
+    members = {"a": first, "b": save_translator(tmp_path / "b", system, seed=2, trunk=first), "c": save_translator(tmp_path / "c", system, seed=3)}
+    three = save_ensemble(tmp_path / "three", members, dict.fromkeys(members, 1.0), metrics={}, provenance={})
+    recogniser = three.recogniser()
+    assert isinstance(recogniser, JointTranslator)
+    trunks = {name: member.network.get_submodule(f"recogniser.{trunk}") for name, member in recogniser.members.items()}
+    assert trunks["a"] is trunks["b"] is not trunks["c"]
+    runs: list[object] = []
+    for module in (trunks["a"], trunks["c"]):
+        module.layers[0].register_forward_hook(lambda *_: runs.append(1))  # type: ignore[union-attr, operator, index]
+    clips = [clip for frames in (16, 24) for clip in coloured_clips([("A",)], side=32, num_frames=frames)]
+    together = list(recogniser.recognise(clips))
+    assert len(runs) == 2
+    alone = replace(recogniser, members={name: replace(member, network=members[name].network()) for name, member in recogniser.members.items()})
+    for ours, theirs in zip(together, alone.recognise(clips), strict=True):
+        assert [entry.text for entry in ours.texts] == [entry.text for entry in theirs.texts]
+        assert {name: head.words for name, head in ours.heads.items()} == {name: head.words for name, head in theirs.heads.items()}
 
 
 def test_gloss_to_text_answers_together(clips: list[Clip], tmp_path: Path) -> None:

@@ -76,15 +76,15 @@ def test_sign_to_text_maps_what_its_head_answers(feature: str, mapper: str) -> N
     recogniser = FeatureHeads({"rgb": 12}, 9, HeadOptions(hidden_size=10, ff_size=14))
     network = SignToText(recogniser, options, feature_width=10, num_classes=9).eval()
     features, lengths = torch.randn(2, 6, 12), torch.tensor([6, 4])
-    heads = network.translate(recogniser({"rgb": features}, lengths, masked=True), BATCH)
+    heads = network.translate(recogniser({"rgb": features}, lengths, masked=True), BATCH.text_inputs)
     assert heads.text is not None
     assert heads.text.logits is not None
     assert heads.text.logits.shape == (2, 4, 40)
-    alone = network.translate(recogniser({"rgb": features[1:, :4]}, lengths[1:], masked=True), text_batch([[7, 2, 1, 1]], [[6, 7, 2, 6]]))
+    alone = network.translate(recogniser({"rgb": features[1:, :4]}, lengths[1:], masked=True), torch.tensor([[6, 7, 2, 6]]))
     assert alone.text is not None
     assert alone.text.logits is not None
     assert torch.allclose(alone.text.logits, heads.text.logits[1:], atol=1e-5)
-    no_text = network.translate(Heads(logits=heads.logits, lengths=lengths, features=heads.features), replace(BATCH, text_inputs=None))
+    no_text = network.translate(Heads(logits=heads.logits, lengths=lengths, features=heads.features))
     assert no_text.text is not None
     assert no_text.text.logits is None
 
