@@ -5,6 +5,7 @@
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --format json | jq .wer
     python workloads/evaluate.py --bundle runs/demo/bundle --shards data/demo --split dev --lm glosses.arpa.gz --alpha 0.5 --hot-word REGEN=2
     python workloads/evaluate.py --published best.pth --recipe mska_slr_phoenix2014t --vocabulary gloss2ids.pkl --shards data/phoenix2014t --split test
+    python workloads/evaluate.py --published s2t.ckpt --features s2g.ckpt --recipe singlestream_slt_phoenix2014t --shards data/phoenix2014t_twostream
     python workloads/evaluate.py score --hyp out.ctm --ref test.stm --corpus phoenix2014t      two files, no bundle: score --help says more
 
 Writes evaluation.json, predictions.jsonl (each clip with what every head recognised) and a plot, wer.png or accuracy.png, into --out;
