@@ -57,7 +57,7 @@ class Fusion:
 
     dev, test: by what answers (`ensemble`, `equal weights`, each member), decoded as the bundle will. comparison: on test, of the member that is
     the best on dev (A) with the ensemble (B). voted: the other way to fuse, to compare with; it isn't what the bundle does, and None for texts, whose
-    tokens no vote aligns.
+    tokens no vote aligns, and where nothing was searched.
     """
 
     metric: str
@@ -77,21 +77,22 @@ class Fusion:
         return asdict(self)
 
 
-def fuse_members(dev: Problem, test: Problem, search: Search, *, cost: Cost, num_folds: int = 5, seed: int = 0) -> Fusion:
+def fuse_members(dev: Problem, test: Problem, search: Search | None, *, cost: Cost, num_folds: int = 5, seed: int = 0) -> Fusion:
     """Choose weights on `dev` alone, and report `test` once. seed: of folds, bootstrap and test; the search has its own.
 
     The search decodes sentences greedily, and ranks texts that members found. Where, decoded as the bundle will, a member or equal weights beat its
-    choice on dev, these are chosen.
+    choice on dev, these are chosen. Without a search all members weigh alike, as published ensembles do, and nothing is chosen.
     """
-    weightings = _weightings(dev.members, search(dev.loss, len(dev.members)))
+    equal = np.full(len(dev.members), 1 / len(dev.members))
+    weightings = _weightings(dev.members, search(dev.loss, len(dev.members)) if search else equal)
     dev_answers = {name: dev.answers(weighting) for name, weighting in weightings.items()}
     dev_found = {name: dev.statistics(answers) for name, answers in dev_answers.items()}
     losses = {name: dev.score(dev.figure(found)) for name, found in dev_found.items()}
-    winner = min(losses, key=lambda name: losses[name])  # the first of equal ones, which is the search's
+    winner = min(losses, key=lambda name: losses[name]) if search else ENSEMBLE  # the first of equal ones, which is the search's
     weights = weightings[ENSEMBLE] = weightings[winner]
     dev_found[ENSEMBLE] = dev_found[winner]
     best = min(dev.members, key=lambda name: losses[name])
-    held = cross_validated(dev, search, num_folds, seed)
+    held = cross_validated(dev, search, num_folds, seed) if search else None
     subsets = priced(dev, cost)
     test_answers = {name: test.answers(weighting) for name, weighting in weightings.items()}
     test_found = {name: test.statistics(answers) for name, answers in test_answers.items()}
@@ -106,7 +107,7 @@ def fuse_members(dev: Problem, test: Problem, search: Search, *, cost: Cost, num
         test={name: test.figure(found) for name, found in test_found.items()},
         test_interval=bootstrap(ours, test.rate, seed=seed),
         comparison=compare(test_found[best], ours, test.rate, seed=seed),
-        voted=_voted(dev, test, {"dev": dev_answers, "test": test_answers}, ours, search, seed),
+        voted=_voted(dev, test, {"dev": dev_answers, "test": test_answers}, ours, search, seed) if search else None,
         subsets=subsets,
     )
 

@@ -51,6 +51,7 @@ from workloads.training.tracked import log_shards
 
 FUSION_FILE, BUNDLE_FOLDER = "fusion.json", "bundle"
 SEARCHES = ("random", "coordinate", "optuna")
+EQUAL_SEARCH = "equal"
 Metric = Literal["bleu4", "rouge_l", "wer"]
 
 
@@ -61,7 +62,7 @@ def fuse_bundles(
     dev: str,
     test: str,
     out: Path,
-    search: Search,
+    search: Search | None,
     rule: FusionRule = "logits",
     num_folds: int = 5,
     seed: int = 0,
@@ -72,7 +73,8 @@ def fuse_bundles(
 ) -> tuple[Fusion, Ensemble]:
     """Search weights on `dev`, report `test`, write `fusion.json` and the ensemble bundle into `out`; members without weight stay out of it.
 
-    metric: by which translators are fused, BLEU-4 where none is given; `wer` counts their glosses. Others have one metric.
+    search: None weighs all members alike, as published ensembles do. metric: by which translators are fused, BLEU-4 where none is given; `wer`
+    counts their glosses. Others have one metric.
 
     Equal arguments give equal weights and figures, whatever `run_pieces` (latencies are measured). Errors: BundleError for members that don't
     fit together, ShardError for an unknown split, CorpusError where no clip of a split can be scored.
@@ -183,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         dev=given.split,
         test=given.test,
         out=given.out,
-        search=searches[given.search],
+        search=searches.get(given.search),
         rule=given.fuse,
         num_folds=given.folds,
         seed=given.seed,
@@ -219,7 +221,12 @@ def parser() -> argparse.ArgumentParser:
         choices=get_args(Metric),
         help="what translators are fused by: of their texts, or wer of their glosses (default: bleu4)",
     )
-    parser.add_argument("--search", choices=SEARCHES, default="random", help="draws, one share after the other, or Optuna's TPE (default: random)")
+    parser.add_argument(
+        "--search",
+        choices=[*SEARCHES, EQUAL_SEARCH],
+        default="random",
+        help="draws, one share after the other, or Optuna's TPE; equal: no search, all members weigh alike, as published (default: random)",
+    )
     parser.add_argument("--trials", type=positive, default=2000, metavar="N", help="weightings that the search may try (default: 2000)")
     parser.add_argument("--folds", type=positive, default=5, metavar="K", help="folds of the cross-validation over --split; 1: none (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="of draws, folds, bootstrap (default: 0)")

@@ -38,7 +38,7 @@ def fusion_tables(fusion: Fusion, dev_split: str, test_split: str) -> Iterator[R
 def sentences(fusion: Fusion, dev_split: str, test_split: str) -> Iterator[str]:
     """One line each: the search's figure against the cross-validated one, test with its interval, the paired test."""
     if fusion.held is None:
-        yield f"{dev_split}, as searched: {fusion.searched:.2f} (one clip or fold: no cross-validation)"
+        yield f"{dev_split}, as searched: {fusion.searched:.2f} (no cross-validation: one clip or fold, or nothing to choose)"
     else:
         yield (
             f"{dev_split}, as searched: {fusion.searched:.2f}; on clips that the weights were not chosen on ({fusion.held.num_folds} folds): "

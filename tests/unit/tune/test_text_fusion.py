@@ -101,6 +101,10 @@ def test_weights_of_generation(members: dict[str, Bundle], shards: ShardSet, tmp
     shown = capsys.readouterr().out
     assert "Fusion: BLEU-4 (higher is better)" in shown
     assert "ROVER" not in shown
+    fusion.main([*command, "--search", "equal", "--out", str(tmp_path / "equal")])
+    equal = json.loads((tmp_path / "equal" / "fusion.json").read_text(encoding="utf-8"))
+    assert equal["weights"] == {"mska": 0.5, "single": 0.5}
+    assert (equal["held"], equal["dev"]["ensemble"]) == (None, dev["equal weights"])
     fusion.main([*command, "--metric", "wer", "--out", str(tmp_path / "glosses")])
     assert json.loads((tmp_path / "glosses" / "fusion.json").read_text(encoding="utf-8"))["metric"] == "wer"
 
