@@ -21,6 +21,7 @@ CARD = "README.md"  # of a registered folder: what the registry shows of it
 # MLflow's limits for one call of `log_batch`.
 METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"}
+MOST_UNANSWERED = 60  # where the store of its artifacts is away, which MLflow itself isn't: a quarter of an hour
 MOST_FAILURES = 3  # of one record while the server answers: then it is set aside, so that those after it are sent
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # the pages open on runs and metrics, not on traces of language models
 _NOISY_LOGGERS = ("alembic", "mlflow", "urllib3.connectionpool")
@@ -86,7 +87,7 @@ class Sender:
                 raise
             self.state.failures += 1
             self.spool.save_state(self.state)
-            if self.state.failures < MOST_FAILURES:
+            if self.state.failures < (MOST_UNANSWERED if is_network_error(error) else MOST_FAILURES):
                 raise
             refused(f"{type(error).__name__}: {error}")
             return False
@@ -251,6 +252,15 @@ def _unless_refused(action: Callable[[], object], refused: Callable[[str], objec
         refused(f"{error.filename}: no such file")
     else:
         return True
+    return False
+
+
+def is_network_error(error: BaseException | None) -> bool:
+    """Whether nothing was answered at all: to requests, or to boto3, whose errors have this base."""
+    while error is not None:
+        if {kind.__name__ for kind in type(error).__mro__} & {"HTTPClientError", "ConnectionError", "Timeout", "TimeoutError"}:
+            return True
+        error = error.__cause__ or error.__context__
     return False
 
 

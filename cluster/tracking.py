@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from cluster.environment import set_defaults
-from cluster.sender import Sender, resolve_uri
+from cluster.sender import Sender, is_network_error, resolve_uri
 from cluster.spool import Json, Spool
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -169,7 +169,7 @@ class MlflowTracker(SpoolTracker):
     """Writes to the spool of a run and sends it to MLflow from a thread; a run that has a spool already is gone on with.
 
     `tracking_uri` None means MLFLOW_TRACKING_URI, else an SQLite file `mlflow.db` below `store` (default: the folder that holds
-    the run's folder), with the artifacts in `artifacts/` beside it.
+    the run's folder), with the artifacts in `artifacts/` beside it, or at the URI `artifacts`; a server has a place of its own for them.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class MlflowTracker(SpoolTracker):
         run_name: str | None = None,
         tracking_uri: str | None = None,
         store: Path | None = None,
+        artifacts: str | None = None,
         tags: Mapping[str, object] | None = None,
         notify: Notify | None = None,
         interval_s: float = 5.0,
@@ -189,7 +190,7 @@ class MlflowTracker(SpoolTracker):
         self._interval_s, self._retry_s = interval_s, retry_s
         created = next((record.content for record in self.spool.read() if record.kind == "create"), None)
         if created is None:
-            created = _create_record(run_dir, experiment, run_name, resolve_uri(tracking_uri, store or run_dir.resolve().parent), store, tags)
+            created = _create_record(run_dir, experiment, run_name, resolve_uri(tracking_uri, store or run_dir.resolve().parent), store, tags, artifacts)
             self._append("create", created)
         else:
             self._append("status", {"status": "RUNNING"})
@@ -313,8 +314,8 @@ def _send_all(sender: Sender) -> None:
         before = (sender.state.offset, sender.state.failures)
         try:
             return sender.send()
-        except Exception:
-            if (sender.state.offset, sender.state.failures) == before:
+        except Exception as error:
+            if is_network_error(error) or (sender.state.offset, sender.state.failures) == before:
                 raise
 
 
@@ -344,7 +345,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _create_record(run_dir: Path, experiment: str, run_name: str | None, uri: str, store: Path | None, tags: Mapping[str, object] | None) -> Json:
+def _create_record(
+    run_dir: Path, experiment: str, run_name: str | None, uri: str, store: Path | None, tags: Mapping[str, object] | None, artifacts: str | None
+) -> Json:
     root = (store or run_dir.resolve().parent).resolve()
     return {
         "id": uuid.uuid4().hex,
@@ -352,7 +355,7 @@ def _create_record(run_dir: Path, experiment: str, run_name: str | None, uri: st
         "name": run_name or run_dir.name,
         "tracking_uri": uri,
         # A server has its own place for artifacts; SQLite's default is relative to the working directory of the moment.
-        "artifact_location": (root / "artifacts").as_uri() if uri.startswith("sqlite:") else None,
+        "artifact_location": artifacts or (root / "artifacts").as_uri() if uri.startswith("sqlite:") else None,
         "tags": {_name(name): _shorten(str(value), _LONGEST_TAG) for name, value in (tags or {}).items()},
     }
 
