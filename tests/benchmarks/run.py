@@ -37,6 +37,7 @@ RECORDS = "results.json"
 BENCHES = (
     "stack",
     "data",
+    "files",
     "memory",
     "mska",
     "frames_networks",
