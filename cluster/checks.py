@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cluster.node_probe import NodeFacts
+from cluster.storage import is_uri
 
 Verdict = Literal["ok", "warn", "FAIL"]
 GIB = 1 << 30
@@ -114,6 +115,8 @@ def storage(folder: str, failed: Mapping[str, str | None], unread: Mapping[str, 
         missing = unread.get(where, ())
         if reason:
             text = f"mount it there, writable by the user that runs Ray: {folder}"
+            if is_uri(folder):
+                text = "every node needs the way and the credentials: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where `ray start` runs"
             checks.append(Check(what="storage", where=where, verdict="FAIL", found=f"{folder} can't be written ({reason})", advice=text))
         elif missing:
             text = "every node must mount the same file system there"

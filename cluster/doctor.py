@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from cluster import checks
@@ -23,6 +22,8 @@ from cluster.entry import run_entry_point
 from cluster.environment import quiet_logging, quiet_ray_data
 from cluster.node_probe import NodeFacts, NodeProbe, reach
 from cluster.ray_cluster import connect, is_locked
+from cluster.storage import Location, Place, location
+from cluster.store_access import filesystem
 
 ANSWER_S = 90.0  # a node that takes longer is silent; importing torch takes its time
 VALUES = 4_000_000  # of the tensor that is reduced: 16 MB
@@ -58,7 +59,7 @@ def diagnose(*, shared: str | None = None, shards: str | None = None, tracking_u
     for probe in probes.values():
         ray.kill(probe)
     if shards:
-        lines.append(_first_batch(Path(shards)))
+        lines.append(_first_batch(location(shards)))
     return lines
 
 
@@ -104,7 +105,7 @@ def _skew(probe: Any) -> tuple[float, float]:
 
 def _storage(probes: Mapping[str, Any], folder: str) -> list[Check]:
     """Each node writes a file, and reads those of all."""
-    folder, mark = str(Path(folder).resolve()), f"{MARK}{uuid.uuid4().hex[:8]}"
+    folder, mark = str(location(folder).resolve()), f"{MARK}{uuid.uuid4().hex[:8]}"
     files = {where: f"{mark}-{number}" for number, where in enumerate(probes)}
     written, lines = _ask(probes, lambda probe: probe.write.remote(folder, next(files[where] for where, each in probes.items() if each is probe)))
     names = [files[where] for where, reason in written.items() if reason is None]
@@ -112,7 +113,7 @@ def _storage(probes: Mapping[str, Any], folder: str) -> list[Check]:
     owners = {name: where for where, name in files.items()}
     for name in files.values():
         with suppress(OSError):
-            (Path(folder) / name).unlink(missing_ok=True)
+            (location(folder) / name).unlink(missing_ok=True)
     return [*checks.storage(folder, written, {where: [owners[name] for name in unread] for where, unread in missing.items()}), *lines, *more]
 
 
@@ -137,18 +138,18 @@ def _all_reduce(probes: Mapping[str, Any], nodes: Mapping[str, Any]) -> Check:
             ray.kill(worker)
 
 
-def _first_batch(folder: Path) -> Check:
+def _first_batch(folder: Location) -> Check:
     """Seconds until Ray Data hands out rows of a folder of Parquet files."""
     import ray.data
     from ray.exceptions import RayError
 
-    files = sorted(str(path.resolve()) for path in folder.rglob("*.parquet"))
+    files, store = _parquet_files(folder)
     if not files:
         return checks.first_batch(str(folder), 0, None, "no Parquet files there")
     quiet_ray_data()
     began = time.perf_counter()
     try:
-        batches = iter(ray.data.read_parquet(files).limit(16).iter_batches(batch_size=16, batch_format="pyarrow"))
+        batches = iter(ray.data.read_parquet(files, filesystem=store).limit(16).iter_batches(batch_size=16, batch_format="pyarrow"))
         next(batches)
         seconds = time.perf_counter() - began
         for _ in batches:
@@ -156,6 +157,13 @@ def _first_batch(folder: Path) -> Check:
     except (OSError, RayError) as error:
         return checks.first_batch(str(folder), len(files), None, _last_line(error))
     return checks.first_batch(str(folder), len(files), seconds)
+
+
+def _parquet_files(folder: Location) -> tuple[list[str], Any]:
+    """Paths for Ray Data, and the file system of those that lie in a store."""
+    if isinstance(folder, Place):
+        return [f"{folder.key}/{name}" for name in folder.sizes() if name.endswith(".parquet")], filesystem(folder.bucket, patient=True)
+    return sorted(str(path.resolve()) for path in folder.rglob("*.parquet")), None
 
 
 def _first_line(error: BaseException) -> str:
@@ -183,8 +191,8 @@ def table(lines: Sequence[Check], *, colour: bool) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m cluster.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", metavar="FOLDER", help="folder that all nodes share, such as run.root of the recipes")
-    parser.add_argument("--shards", metavar="FOLDER", help="shards whose first batch is waited for")
+    parser.add_argument("--shared", metavar="FOLDER", help="folder or s3:// URI that all nodes share, such as run.root of the recipes")
+    parser.add_argument("--shards", metavar="FOLDER", help="shards, a folder or s3:// URI, whose first batch is waited for")
     parser.add_argument("--tracking-uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="MLflow's URI (default: MLFLOW_TRACKING_URI)")
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     given = parser.parse_args(arguments)

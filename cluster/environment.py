@@ -60,6 +60,14 @@ _FORWARDED = (
     "HF_HUB_OFFLINE",
     "GLOO_SOCKET_IFNAME",
     "NCCL_SOCKET_IFNAME",
+    # Where the store is; who may read it stands in each node's own environment, because Ray writes what is handed over here into its logs.
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_CA_BUNDLE",
+    "AWS_EC2_METADATA_DISABLED",
+    "SIGNRAY_STORE_PATIENCE_S",
 )
 
 _NOISY_LOGGERS = ("ray.data", "ray.train", "ray.tune", "alembic", "mlflow", "urllib3.connectionpool", "DeepSpeed", "torch.distributed")
@@ -88,7 +96,8 @@ def worker_environment(*, threads: int | None = None) -> dict[str, str]:
     count = str(threads) if threads is not None else os.environ.get("OMP_NUM_THREADS")
     if count:
         variables["OMP_NUM_THREADS"] = count
-    variables.update({name: os.environ[name] for name in _FORWARDED if name in os.environ})
+    # "@": a user and password in a URL, which stay where they are, as all credentials do.
+    variables.update({name: os.environ[name] for name in _FORWARDED if name in os.environ and "@" not in os.environ[name]})
     return variables
 
 

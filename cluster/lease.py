@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
@@ -14,7 +15,7 @@ import psutil
 
 from cluster.storage import Place
 
-RENEWED_S, GONE_S = 20.0, 120.0  # a holder that was silent for so long is gone
+RENEWED_S, GONE_S, LOOK_S = 10.0, 60.0, 2.0  # a holder that was silent for so long is gone
 SETTLED_S = 0.3  # of two that begin at the same moment the later one wins, and the other sees it
 
 
@@ -29,18 +30,31 @@ class Lease:
 
     def take(self) -> None:
         """Raises BlockingIOError, which says by whom, while another process holds it; ConnectionError as every access does."""
-        holder = self._read()
-        if holder and not _is_gone(holder):
-            silent = max(0.0, time.time() - holder["time"])
-            raise BlockingIOError(
-                f"process {holder['pid']} on {holder['host']}, heard of {silent:.0f} s ago; after {GONE_S:.0f} s of silence it counts as gone"
-            )
+        holder = self._vacated()
         self._write()
         if holder is None:
             time.sleep(SETTLED_S)
             if (now := self._read()) and now["id"] != self._id:
                 raise BlockingIOError(f"process {now['pid']} on {now['host']}, which began at the same moment")
         self._thread.start()
+
+    def _vacated(self) -> dict[str, Any] | None:
+        """The last holder, who is gone; one who isn't heard of meanwhile is waited for. Raises BlockingIOError for one who is."""
+        first = holder = self._read()
+        while holder and not _is_gone(holder):
+            if first and holder["time"] != first["time"]:
+                raise BlockingIOError(f"process {holder['pid']} on {holder['host']}")
+            if holder is first:
+                silent = time.time() - holder["time"]
+                left = f"it counts as gone after {GONE_S:.0f} s"
+                print(f"{self.place} is process {holder['pid']}'s on {holder['host']}, silent for {silent:.0f} s: {left}", file=sys.stderr, flush=True)
+            time.sleep(min(LOOK_S, RENEWED_S / 2))
+            holder = self._read()
+        return holder
+
+    def holder(self) -> dict[str, Any] | None:
+        """Who holds it: id, host, pid, and when he was last heard of; None for nobody."""
+        return self._read()
 
     def release(self) -> None:
         self._ended.set()
@@ -69,6 +83,12 @@ class Lease:
     def _write(self) -> None:
         holder = {"id": self._id, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
         self.place.write_text(json.dumps(holder))
+
+
+def is_held(place: Place) -> bool:
+    """Whether a process that isn't gone holds the place."""
+    holder = Lease(place).holder()
+    return holder is not None and not _is_gone(holder)
 
 
 def _is_gone(holder: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cluster.provenance import provenance
 from cluster.ray_cluster import free_port
+from cluster.storage import location
 
 PACKAGES = ("ray", "torch", "deepspeed", "signray")
 ROUNDS = 5  # all-reduces that are timed
@@ -61,7 +62,7 @@ class NodeProbe:
     def write(self, folder: str, name: str) -> str | None:
         """Write a file into shared storage; why that failed, or None."""
         try:
-            (Path(folder) / name).write_text(name, encoding="utf-8")
+            (location(folder) / name).write_text(name, encoding="utf-8")
         except OSError as error:
             return error.strerror or str(error)
         return None
@@ -71,7 +72,7 @@ class NodeProbe:
         missing = []
         for name in names:
             try:
-                seen = (Path(folder) / name).read_text(encoding="utf-8") == name
+                seen = (location(folder) / name).read_text(encoding="utf-8") == name
             except OSError:
                 seen = False
             if not seen:

@@ -68,6 +68,11 @@ class Place:
         info = patiently(self._info, str(self))
         return int(info.size) if info.is_file else None
 
+    def changed(self) -> float | None:
+        """When the object was written, in seconds since the epoch by the store's clock; None where there is none."""
+        info = patiently(self._info, str(self))
+        return float(info.mtime.timestamp()) if info.is_file and info.mtime else None
+
     def sizes(self) -> dict[str, int]:
         """Every object below: path relative to here → bytes; sorted."""
         from pyarrow.fs import FileSelector

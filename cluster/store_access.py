@@ -33,6 +33,10 @@ T = TypeVar("T")
 _met: set[str] = set()  # stores that have answered this process
 
 
+class StoreError(ConnectionError):
+    """A store that refuses, has no such bucket or stays away; one line that says what to do."""
+
+
 class NotWholeError(OSError):
     """What was written isn't what lies there: a reason to write it again."""
 
@@ -75,7 +79,7 @@ def assume_reachable() -> None:
 def patiently(action: Callable[[], T], where: str) -> T:
     """What `action` returns, which is tried again while the store is away, with a message when it goes and when it is back.
 
-    where: URI, for messages. Raises ConnectionError, one line, where the store refuses, has no such bucket or stays away;
+    where: URI, for messages. Raises StoreError, one line, where the store refuses, has no such bucket or stays away;
     FileNotFoundError and errors of this machine's disk as they are.
     """
     began, wait, away = time.monotonic(), 0.25, False
@@ -92,7 +96,7 @@ def patiently(action: Callable[[], T], where: str) -> T:
             _raise_if_refused(error, where)
             spent = time.monotonic() - began
             if spent >= patience:
-                raise ConnectionError(f"{where}: {_name()} didn't answer for {spent:.0f} s ({_reason(error)}): {_advice()}") from None
+                raise StoreError(f"{where}: {_name()} didn't answer for {spent:.0f} s ({_reason(error)}): {_advice()}") from None
             if not away:
                 _tell(f"storage: {where}: {_name()} is away ({_reason(error)}); trying again for {patience - spent:.0f} s")
             away = True
@@ -114,16 +118,16 @@ def _raise_if_refused(error: OSError, where: str) -> None:
     if "NO_SUCH_BUCKET" in text:
         raise no_bucket(where) from None
     if "TOO_SKEWED" in text:
-        raise ConnectionError(f"{where}: this machine's clock is wrong, says {_name()}: set it") from None
+        raise StoreError(f"{where}: this machine's clock is wrong, says {_name()}: set it") from None
     if _DENIED.search(text):
-        raise ConnectionError(f"{where}: {_name()} refuses access ({_reason(error)}): {_credentials_advice()}") from None
+        raise StoreError(f"{where}: {_name()} refuses access ({_reason(error)}): {_credentials_advice()}") from None
     if "HTTP status 301" in text:
-        raise ConnectionError(f"{where}: the bucket lies in another region: set AWS_REGION") from None
+        raise StoreError(f"{where}: the bucket lies in another region: set AWS_REGION") from None
 
 
-def no_bucket(where: str) -> ConnectionError:
+def no_bucket(where: str) -> StoreError:
     """The error for a URI whose bucket isn't there."""
-    return ConnectionError(f"{where}: {_name()} has no bucket {where.removeprefix('s3://').partition('/')[0]!r}: make it there, or mend the name")
+    return StoreError(f"{where}: {_name()} has no bucket {where.removeprefix('s3://').partition('/')[0]!r}: make it there, or mend the name")
 
 
 def _credentials_advice() -> str:

@@ -17,6 +17,7 @@ import torch
 from cluster.environment import quiet_logging, quiet_ray_data, set_defaults
 from cluster.ray_cluster import connect
 from cluster.storage import Location
+from cluster.store_access import assume_reachable
 from models.classification import Classifier
 from models.errors import SignrayError
 from models.inputs.clip import Clip
@@ -114,6 +115,7 @@ class PieceWorker:
     def __init__(self, recogniser: Answering, batch_size: int) -> None:
         self._recogniser = recogniser.to("cuda") if torch.cuda.is_available() else recogniser
         self._batch_size = batch_size
+        assume_reachable()  # the driver has read there
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
         """A user's mistake comes back as a value: raised here it would reach the driver wrapped in Ray's own error."""

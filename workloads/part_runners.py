@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster.environment import quiet_logging, quiet_ray_data, set_defaults
 from cluster.ray_cluster import connect
+from cluster.store_access import assume_reachable
 from models.errors import SignrayError
 from workloads.corpora.corpus import Part
 from workloads.shard_writer import PartSummary
@@ -46,6 +47,7 @@ def with_ray(write: WritePart, parts: Sequence[Part]) -> Iterator[tuple[int, Par
 
 def _write_item(item: dict[str, Any], write: WritePart) -> dict[str, Any]:
     """A user's mistake comes back as a value: raised here it would reach the driver wrapped in Ray's own error."""
+    assume_reachable()  # the driver has written there
     try:
         result: PartSummary | SignrayError = write(pickle.loads(item["part"]), item["number"])
     except SignrayError as error:

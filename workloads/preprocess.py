@@ -39,6 +39,7 @@ from workloads.frame_encoding import AS_THEY_ARE, FrameOptions
 from workloads.part_runners import RunParts, in_this_process, with_ray
 from workloads.shard_files import shard_location, store_errors
 from workloads.shard_writer import (
+    LEASE,
     REJECTED_FILE,
     REPORT_FILE,
     ROWS_PER_SHARD,
@@ -183,7 +184,7 @@ def _up_to_date(options: PreprocessOptions, record: Mapping[str, Any]) -> bool:
     if out.exists() and not out.is_dir():
         raise CorpusError(f"{out} is a file: --out must be a folder")
     finished = (out / CORPUS_FILE).exists()
-    if out.is_dir() and any(out.iterdir()) and not (finished or (out / STAGING).exists()):
+    if out.is_dir() and any(entry.name != LEASE for entry in out.iterdir()) and not (finished or (out / STAGING).exists()):
         raise CorpusError(f"{out} is not empty and holds no shards: choose another --out")
     if not finished or options.force:
         return False

@@ -10,6 +10,7 @@ from cluster import checks
 from cluster.checks import GIB, Check
 from cluster.doctor import table
 from cluster.node_probe import NodeFacts, NodeProbe, reach
+from tests.store import Store
 
 FACTS = NodeFacts(
     host="a",
@@ -119,6 +120,16 @@ def test_a_node_tells_of_itself_and_of_its_storage(tmp_path: object) -> None:
     assert probe.unread(str(tmp_path), ["mark", "other"]) == ["other"]
     assert probe.write(f"{tmp_path}/nowhere", "mark") == "No such file or directory"
     assert probe.all_reduce(0, 1, *("127.0.0.1", _port()), 10) >= 0
+
+
+def test_a_node_tells_whether_it_reaches_a_store(store: Store) -> None:
+    probe = NodeProbe()
+    assert probe.write(f"{store.bucket}/runs", "mark") is None
+    assert probe.unread(f"{store.bucket}/runs", ["mark", "other"]) == ["other"]
+    reason = probe.write("s3://nobody-has-this/runs", "mark")
+    [line] = checks.storage("s3://nobody-has-this/runs", {"n1": reason}, {})
+    assert "has no bucket 'nobody-has-this'" in line.found
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY where `ray start` runs" in line.advice
 
 
 def test_tracking_servers_that_are_none(tmp_path: object) -> None:
