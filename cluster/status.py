@@ -1,4 +1,4 @@
-"""Where a run stands, read from its folder alone: from any host that sees it, while it goes on or long after.
+"""Where a run stands, read from its folder, or its place in a store, alone: from any host that sees it, while it goes on or long after.
 
 python -m cluster.status RUN            state, step, hours left, scores, the last messages; of an ensemble each member, too
 python -m cluster.status RUN --json     the same for programs
@@ -9,24 +9,29 @@ Exits with 0 for a run that goes on or has ended well, with 1 for one that waits
 import argparse
 import fcntl
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import yaml
 
 from cluster.entry import run_entry_point
+from cluster.lease import is_held
 from cluster.spool import Spool
+from cluster.storage import Place, location
 
 State = Literal["training", "silent", "stopped", "failed", "ended", "not begun"]
 WELL: tuple[State, ...] = ("training", "ended", "not begun")
 SILENT_S = 900.0  # without an event, while somebody holds the run: longer than a validation should take
 WINDOW = 50  # steps whose speed counts
 NEWS = 3  # messages that are shown
+LOOKED_AT = {"recipe.yaml", "events.jsonl", "ended", "fault", "records.jsonl", "state.json"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +63,41 @@ class RunStatus:
         return self.state in WELL and all(member.well for member in self.members)
 
 
-def status(folder: Path) -> RunStatus:
-    """Raises FileNotFoundError, one line, where the folder is no run."""
+def status_of(run: str) -> RunStatus:
+    """Of a run's folder, or of its place in a store, where its events are at most half a minute old.
+
+    Raises FileNotFoundError, one line, where that is no run, StoreError where the store refuses.
+    """
+    place = location(run)
+    if not isinstance(place, Place):
+        return status(place)
+    if not (place / "recipe.yaml").is_file():
+        raise FileNotFoundError(f"{place} is no run: it has no recipe.yaml; give the URI that training names")
+    with tempfile.TemporaryDirectory(prefix="status-") as temporary:
+        folder = Path(temporary) / place.name
+        _copy(place, folder)
+        found = status(folder, held=is_held(place / "owner.json"))
+        return _named(found, temporary, str(place.parent))
+
+
+def _copy(place: Place, folder: Path) -> None:
+    """What `status` looks at."""
+    for name in place.sizes():
+        if "/checkpoints/" in f"/{name}" and name.endswith("/manifest-0.json"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        elif PurePosixPath(name).name in LOOKED_AT:
+            changed = (place / name).changed() or 0.0
+            (place / name).get(folder / name)
+            os.utime(folder / name, (changed, changed))
+
+
+def _named(found: RunStatus, copied: str, parent: str) -> RunStatus:
+    members = tuple(_named(member, copied, parent) for member in found.members)
+    return replace(found, folder=found.folder.replace(copied, parent), advice=found.advice.replace(copied, parent), members=members)
+
+
+def status(folder: Path, *, held: bool = False) -> RunStatus:
+    """Raises FileNotFoundError, one line, where the folder is no run. held: somebody is known to train it."""
     recipe = _recipe(folder)
     events, changed = _events(folder / "events.jsonl")
     steps = {event["step"]: event for event in events if event["kind"] == "step"}
@@ -70,8 +108,8 @@ def status(folder: Path) -> RunStatus:
     recent = [steps[number]["seconds"] for number in sorted(steps)[-WINDOW:]]
     step_s = sum(recent) / len(recent) if recent else None
     idle = None if changed is None else max(0.0, time.time() - changed)
-    members = tuple(status(path.parent) for path in sorted(folder.glob("members/*/recipe.yaml")))
-    state, advice = _state(folder, idle, begun=bool(steps) or bool(members))
+    members = tuple(status(path.parent, held=held) for path in sorted(folder.glob("members/*/recipe.yaml")))
+    state, advice = _state(folder, idle, held=held, begun=bool(steps) or bool(members))
     step = last.get("step", 0)
     return RunStatus(
         folder=str(folder),
@@ -120,14 +158,14 @@ def _events(path: Path) -> tuple[list[dict[str, Any]], float | None]:
     return events, changed
 
 
-def _state(folder: Path, idle_s: float | None, *, begun: bool) -> tuple[State, str]:
+def _state(folder: Path, idle_s: float | None, *, held: bool, begun: bool) -> tuple[State, str]:
     if (folder / "ended").exists():
         return "ended", ""
     fault = folder / "fault"
     if fault.exists():
         reason = " ".join(fault.read_text(encoding="utf-8", errors="replace").split())
         return "failed", f"mend what it says, then continue with --resume: {reason}"
-    if _held(folder / "lock") or (idle_s is not None and idle_s < 60):  # a lock of another host isn't seen on every file system
+    if held or _held(folder / "lock") or (idle_s is not None and idle_s < 60):  # a lock of another host isn't seen on every file system
         if idle_s is not None and idle_s > SILENT_S:
             return "silent", f"no event for {duration(idle_s)}: look at the workers' logs; failures.log has tracebacks of lost workers"
         return "training", ""
@@ -150,7 +188,7 @@ def _steps_in_all(recipe: dict[str, Any]) -> int | None:
     """As training counts them: each worker's share of the clips, in whole batches and whole steps."""
     with suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
         data, train = recipe["data"], recipe["train"]
-        corpus = json.loads((Path(data["shards"]) / "corpus.json").read_bytes())
+        corpus = json.loads((location(data["shards"]) / "corpus.json").read_bytes())
         clips = int(corpus["splits"][data["train_split"]]["recordings"]) // max(1, train["num_workers"])
         return int(clips // train["batch_size"] // recipe["optim"]["accumulation"] * train["epochs"])
     return None
@@ -192,13 +230,13 @@ def lines(found: RunStatus, *, indent: str = "") -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m cluster.status", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
+    parser.add_argument("run", metavar="RUN", help="folder or s3:// URI of the run")
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
-    found = status(given.run)
+    found = status_of(given.run)
     print(json.dumps(asdict(found), ensure_ascii=False, indent=1) if given.json else "\n".join(lines(found)))
     return 0 if found.well else 1
 
 
 if __name__ == "__main__":
-    run_entry_point(lambda: main(sys.argv[1:]), (FileNotFoundError,))
+    run_entry_point(lambda: main(sys.argv[1:]), (FileNotFoundError, ConnectionError, ValueError))

@@ -42,7 +42,7 @@ from tune.members import open_members, parameters
 from tune.posteriors import Table, read_posteriors
 from tune.problems import Problem, TextMetric, build_problem
 from tune.search import Search, coordinate_search, optuna_search, random_search
-from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, positive
+from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, on_disk, positive
 from workloads.entry import run_entry_point
 from workloads.evaluation_runners import RunPieces, in_this_process, with_ray
 from workloads.reports import write_json
@@ -230,7 +230,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=positive, default=2000, metavar="N", help="weightings that the search may try (default: 2000)")
     parser.add_argument("--folds", type=positive, default=5, metavar="K", help="folds of the cross-validation over --split; 1: none (default: 5)")
     parser.add_argument("--seed", type=int, default=0, help="of draws, folds, bootstrap (default: 0)")
-    parser.add_argument("--out", required=True, type=Path, help="folder of the results")
+    parser.add_argument("--out", required=True, type=on_disk, help="folder of the results")
     parser.add_argument("--cache", type=Path, default=RUNS / "posteriors", help=f"folder of the posteriors (default: {RUNS / 'posteriors'})")
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass (default: 8)")
     parser.add_argument("--num-workers", type=positive, metavar="N", help="actors of Ray Data (default: this process, or Ray where RAY_ADDRESS is set)")

@@ -15,6 +15,7 @@ import yaml
 
 from cluster.ray_cluster import connect, num_cores
 from cluster.signals import StopRequest
+from cluster.storage import is_uri
 from cluster.tracking import MlflowTracker
 from models.errors import RecipeError, TrainingError
 from tune.proposals import Ledger, Repeats
@@ -61,6 +62,8 @@ class SweepResult:
 
 def new_sweep(sweep: Sweep, recipe: Recipe, *, name: str) -> tuple[Recipe, Path]:
     """Make the folder of a new sweep, with its file and the recipe that it varies. Raises RecipeError where the name is taken or the shards don't fit."""
+    if is_uri(recipe.run.root):
+        raise RecipeError(f"run.root {recipe.run.root}: a sweep's folder lies on storage that all nodes share: set run.root to a folder; shards may be s3://")
     if not recipe.run.name:
         recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"name": f"sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}"})})
     recipe, folder = new_run(recipe)

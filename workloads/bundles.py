@@ -42,6 +42,13 @@ def positive(text: str) -> int:
     return value
 
 
+def on_disk(text: str) -> Path:
+    """A path of this machine, for argparse: what is named by a URI can't be written there."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: results go to a folder of this machine")
+    return Path(text)
+
+
 def corpus_card(shards: ShardSet) -> CorpusCard:
     """What a bundle says of the corpus that it was trained on, or is scored on."""
     corpus = shards.corpus

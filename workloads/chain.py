@@ -18,11 +18,12 @@ if __package__ in (None, ""):
 
 from pydantic import Field, ValidationError, model_validator
 
+from cluster.storage import Location
 from models.errors import RecipeError
 from models.options import Options
 from workloads.entry import run_entry_point
 from workloads.recipe import Recipe, load_recipe, read_values
-from workloads.training.folders import BUNDLE, RECIPE, ended, old_run, runs_root
+from workloads.training.folders import BUNDLE, RECIPE, ended, old_run, root_location
 from workloads.training.run import new_run, train
 from workloads.training.tasks import TITLES
 
@@ -72,7 +73,7 @@ def chain_names() -> list[str]:
     return sorted(path.stem for path in CHAINS.glob("*.yaml"))
 
 
-def run_chain(chain: Chain, folder: Path, overrides: Sequence[str] = ()) -> int:
+def run_chain(chain: Chain, folder: Location, overrides: Sequence[str] = ()) -> int:
     """Train every stage that isn't done, below `folder`; the exit status of the stage that was stopped, else 0.
 
     overrides: `STAGE.KEY=VALUE`, for stages that begin now. Raises RecipeError for a stage that there isn't, for a mistake in any stage's recipe
@@ -99,14 +100,14 @@ def run_chain(chain: Chain, folder: Path, overrides: Sequence[str] = ()) -> int:
     return 0
 
 
-def _stage_run(stage: Stage, folder: Path, overrides: Sequence[str]) -> tuple[Recipe, Path]:
+def _stage_run(stage: Stage, folder: Location, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """The stage's run, begun or found again."""
     if (folder / stage.name / RECIPE).exists():
         return old_run(str(folder / stage.name))
     return new_run(_recipe(stage, folder, overrides))
 
 
-def _recipe(stage: Stage, folder: Path, overrides: Sequence[str]) -> Recipe:
+def _recipe(stage: Stage, folder: Location, overrides: Sequence[str]) -> Recipe:
     """The stage's recipe, which starts from where the bundles of other stages are, or will be."""
     starts = [f"init.{part}={folder / name / BUNDLE}" for part, name in stage.init.items()]
     return load_recipe(stage.recipe, [*starts, f"run.root={folder}", f"run.name={stage.name}", *stage.changes, *overrides])
@@ -115,7 +116,7 @@ def _recipe(stage: Stage, folder: Path, overrides: Sequence[str]) -> Recipe:
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     chain = load_chain(given.chain)
-    folder = runs_root(given.root) / (given.name or Path(given.chain).stem)
+    folder = root_location(given.root) / (given.name or Path(given.chain).stem)
     code = run_chain(chain, folder, given.set)
     if code == 0:
         print(f"bundle: {folder / chain.stages[-1].name / BUNDLE}")
@@ -126,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chain.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chain", required=True, metavar="NAME", help=f"{', '.join(chain_names())}, or a path to a .yaml file")
     parser.add_argument("--set", action="append", default=[], metavar="STAGE.KEY=VALUE", help="override a value of a stage's recipe when it begins")
-    parser.add_argument("--root", default="runs", help="folder of all runs (default: runs)")
+    parser.add_argument("--root", default="runs", help="folder of all runs, or s3://BUCKET/PREFIX (default: runs)")
     parser.add_argument("--name", help="folder of this chain in it (default: the chain's name)")
     return parser
 

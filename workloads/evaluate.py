@@ -50,7 +50,7 @@ from models.system import FEATURES, RECOGNISER
 from models.systems import SYSTEMS
 from models.vocabulary import Vocabulary
 from workloads import sign_reports
-from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, corpus_card, open_bundle, positive
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, bundle_from_published, corpus_card, on_disk, open_bundle, positive
 from workloads.decoding_arguments import add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
 from workloads.estimation import extractor_warning, to_stderr
@@ -243,7 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")
     parser.add_argument(
-        "--out", type=Path, help="folder of the results (default: evaluation/SPLIT beside a bundle's folder, else runs/evaluations/MODEL/SPLIT)"
+        "--out", type=on_disk, help="folder of the results (default: evaluation/SPLIT beside a bundle's folder, else runs/evaluations/MODEL/SPLIT)"
     )
     parser.add_argument("--format", choices=["table", "json"], default="table", help="what is printed (default: table)")
     parser.add_argument("--workers", choices=["auto", "local", "ray"], default="auto", help="this process, or actors of Ray Data (auto: Ray for much work)")

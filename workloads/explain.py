@@ -31,7 +31,7 @@ from models.errors import BundleError
 from models.explanation import Explanation, drawable_layers, explain, recogniser_of
 from models.inputs.clip import Clip
 from models.translation.attention import TextAttention, attend
-from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, open_bundle
+from workloads.bundles import BUNDLE_HELP, RUNS, TRACKING_HELP, on_disk, open_bundle
 from workloads.corpora.recording import Recording
 from workloads.entry import run_entry_point
 from workloads.estimation import ExtractorCheck, add_pose_arguments, pose_for
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list-layers", action="store_true", help="print the layers at which there is something to draw, and stop")
     parser.add_argument("--gloss", action="append", default=[], metavar="NAME", help="explain this gloss or sign instead of the answer; may be repeated")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where the files go (default: {FOLDER}/ beside a bundle's folder, else {RUNS / FOLDER})")
+    parser.add_argument("--out", type=on_disk, metavar="FOLDER", help=f"where the files go (default: {FOLDER}/ beside a bundle's folder, else {RUNS / FOLDER})")
     parser.add_argument("--no-film", action="store_true", help="the slide only")
     parser.add_argument("--run", type=Path, metavar="RUN", help="folder of a run: log the files to it in MLflow")
     add_pose_arguments(parser)

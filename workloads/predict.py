@@ -36,7 +36,7 @@ from models.ensemble import Ensemble
 from models.errors import CorpusError
 from models.inputs.clip import Clip
 from models.recognition import Recognition
-from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, open_bundle, positive
+from workloads.bundles import BUNDLE_HELP, TRACKING_HELP, on_disk, open_bundle, positive
 from workloads.corpora.manifest import TABLE_READERS
 from workloads.decoding_arguments import ChosenDecoding, add_decoding_arguments, chosen_decoding, chosen_recogniser, decoding_choice
 from workloads.entry import run_entry_point
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bundle", required=True, help=BUNDLE_HELP)
     parser.add_argument("--manifest", type=Path, help="table of clips with the columns name and path, as preprocess.py takes it (.csv, .tsv, .jsonl, .parquet)")
     parser.add_argument("--format", choices=["table", "json", "jsonl"], default="table", help="a table for people, JSON for programs (default: table)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("--out", type=on_disk, metavar="FILE", help="write there instead of printing")
     add_pose_arguments(parser)
     add_decoding_arguments(parser)
     parser.add_argument("--batch-size", type=positive, default=8, metavar="N", help="clips per forward pass; changes nothing but the time (default: 8)")

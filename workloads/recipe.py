@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_va
 from pydantic_core import ErrorDetails
 from torch import nn
 
+from cluster.storage import Location, location
 from models.batch import ENSEMBLE
 from models.decoding.options import MAX_BEAM_WIDTH
 from models.dsta_slr.fusion import published_weights
@@ -30,7 +31,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class DataOptions(Options):
     """Where the clips come from and how batches are put together."""
 
-    shards: str = Field(description="folder of shards that workloads/preprocess.py wrote")
+    shards: str = Field(description="folder of shards that workloads/preprocess.py wrote, or s3://BUCKET/PREFIX")
     train_split: str = "train"
     dev_split: str = "dev"
     synthetic: dict[str, float] | None = Field(None, description="options of the synthetic corpus, which is generated into `shards` where they don't exist yet")
@@ -106,7 +107,8 @@ class RunOptions(Options):
     """Where the run lies."""
 
     root: str = Field(
-        "runs", description="folder of all runs; shared storage on a cluster of several hosts; below ~/signray in a `ray job` where it is relative"
+        "runs",
+        description="folder of all runs, shared by all hosts of a cluster, or s3://BUCKET/PREFIX; below ~/signray in a `ray job` where it is relative",
     )
     name: str | None = Field(None, pattern=r"^[\w.-]+$", description="folder of this run; the recipe's name and the time where it isn't given")
 
@@ -200,6 +202,16 @@ class Recipe(Options):
             if not isinstance(parsed.get(key), Options):
                 parsed[key] = _nested(kind, key, parsed.get(key) or {})
         return parsed
+
+    @model_validator(mode="after")
+    def _placed(self) -> Recipe:
+        """No secret comes into a recipe by a URI: it would be stored with the run."""
+        for key, value in (("data.shards", self.data.shards), ("run.root", self.run.root), *((f"init.{name}", path) for name, path in self.init.items())):
+            try:
+                location(value)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -326,7 +338,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_values(path: Path) -> dict[str, Any]:
+def read_values(path: Location) -> dict[str, Any]:
     """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values, or has a key twice."""
     try:
         values = yaml.load(path.read_bytes(), Loader=_Loader)

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--recipe", metavar="NAME", help=f"{', '.join(recipe_names())}, or a path to a .yaml file")
-    which.add_argument("--resume", metavar="RUN", help="name or folder of a run to continue")
+    which.add_argument("--resume", metavar="RUN", help="name, folder or s3:// URI of a run to continue")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe, such as optim.lr=1e-3")
     parser.add_argument("--print-recipe", action="store_true", help="show the resolved recipe and stop")
     parser.add_argument("--or-resume", action="store_true", help="with --recipe: continue the run of run.name where there is one, for jobs that start again")
@@ -47,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     from workloads.shards import ShardSet
     from workloads.training.folders import BUNDLE, ended, named_run, old_run
     from workloads.training.run import new_run, train
+    from workloads.training.stored_runs import shown
     from workloads.training.tasks import TITLES
 
     if options.print_recipe:
@@ -64,18 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
         recipe, folder = (named_run(recipe) if options.or_resume else None) or new_run(recipe)
     else:
         recipe, folder = old_run(options.resume, overrides=options.set)
-    if ended(folder):
-        print(f"{folder} has come to its end; its bundle is {folder / BUNDLE}")
+    run = shown(recipe, folder)
+    if ended(run):
+        print(f"{run} has come to its end; its bundle is {run / BUNDLE}")
         return 0
-    print(f"run {folder}", flush=True)
+    print(f"run {run}", flush=True)
     result = train(recipe, folder)
     if result.bundle is None:
-        print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {shlex.quote(str(folder))}")
+        print(f"stopped at step {result.outcome.step}; continue with: python workloads/train.py --resume {shlex.quote(str(run))}")
         return result.exit_code
     scores = ", ".join(f"{head} {score:.1f}" for head, score in (result.dev_scores or {}).items())
-    print(f"dev {TITLES[result.metric]} %: {scores}\nbundle: {result.bundle.folder}")
-    split = "test" if "test" in ShardSet.open(Path(recipe.data.shards)).splits else recipe.data.dev_split
-    print(f"evaluate it: python workloads/evaluate.py --bundle {result.bundle.folder} --shards {recipe.data.shards} --split {split}")
+    print(f"dev {TITLES[result.metric]} %: {scores}\nbundle: {run / BUNDLE}")
+    split = "test" if "test" in ShardSet.open(recipe.data.shards).splits else recipe.data.dev_split
+    print(f"evaluate it: python workloads/evaluate.py --bundle {run / BUNDLE} --shards {recipe.data.shards} --split {split}")
     return 0
 
 

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "curl -s http://127.0.0.1:8000": "tests/integration/serve",
     "python serve/client.py": "tests/integration/serve",
     "export RAY_AUTH_MODE": "needs a cluster with a token",
+    "export AWS_ENDPOINT_URL": "needs a store; tests/integration/workloads/test_stored_training.py has one",
     "ray job submit": "tests/integration/workloads",
 }
 

@@ -160,22 +160,33 @@ def prune(folder: Path, *, keep: int) -> None:
 
     The two newest stay (should the last one be damaged, the one before takes its place) and the best on dev, then the newer ones.
     """
-    whole = [path for path in checkpoints(folder) if gap(path) is None]
-    best = min(_validated(whole), key=_rank_of, default=None)
-    kept = {*whole[:2], *([best[0]] if best else [])}
-    others = [path for path in whole if path not in kept]
-    for path in {*folder.iterdir()} - kept - {*others[: max(0, keep - len(kept))]}:
-        shutil.rmtree(path, ignore_errors=True)
+    kept = kept_names({path.name: read_position(path) for path in checkpoints(folder) if gap(path) is None}, keep=keep)
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def kept_names(positions: Mapping[str, Position], *, keep: int) -> set[str]:
+    """Of whole checkpoints by name, those that stay (`prune`)."""
+    whole = sorted(positions, reverse=True)
+    scored = [name for name in whole if positions[name].error is not None]
+    best = min(scored, key=lambda name: _rank_of((Path(name), positions[name])), default=None)
+    kept = {*whole[:2], *([best] if best else [])}
+    others = [name for name in whole if name not in kept]
+    return kept | {*others[: max(0, keep - len(kept))]}
 
 
 def read_position(folder: Path) -> Position:
     """Raises CheckpointError where the folder is no checkpoint of this version."""
+    return parse_position((folder / POSITION).read_bytes, where=str(folder / POSITION))
+
+
+def parse_position(read: Callable[[], bytes], *, where: str) -> Position:
+    """The position that a file holds. Raises CheckpointError that begins with `where`."""
     try:
-        return Position(**json.loads((folder / POSITION).read_text(encoding="utf-8")))
+        return Position(**json.loads(read()))
     except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / POSITION}: not the position of a checkpoint ({error}): remove the folder, or continue with the signray that wrote it"
-        ) from None
+        raise CheckpointError(f"{where}: not the position of a checkpoint ({error}): remove the folder, or continue with the signray that wrote it") from None
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

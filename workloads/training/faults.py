@@ -36,7 +36,7 @@ def check_shared_folder(folder: Path) -> None:
     """Raises TrainingError, on every rank, where one of them doesn't see the run's folder."""
     blind = sorted({host for host, sees in gather((socket.gethostname(), folder.is_dir())) if not sees})
     if blind:
-        raise TrainingError(f"{folder} is not seen on {', '.join(blind)}: set run.root to storage that all nodes share")
+        raise TrainingError(f"{folder} is not seen on {', '.join(blind)}: set run.root, or SIGNRAY_WORK for runs in a store, to storage that all nodes share")
 
 
 def write_fault(folder: Path, error: Exception) -> None:

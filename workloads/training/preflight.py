@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from models.errors import RecipeError, ShardError, TrainingError
 from models.systems import SYSTEMS
@@ -12,6 +11,7 @@ from models.translation.options import TranslationDecodingOptions
 from workloads.part_runners import in_this_process
 from workloads.preprocess import REWRITE, PreprocessOptions, preprocess
 from workloads.recipe import Recipe
+from workloads.shard_files import shard_location
 from workloads.shards import IndexRow, ShardSet
 from workloads.training.faults import some
 from workloads.training.starting import check_starts
@@ -29,7 +29,7 @@ def generate_shards(recipe: Recipe) -> None:
     if recipe.data.synthetic is not None:
         settings = {name: str(int(value)) if value == int(value) else repr(value) for name, value in recipe.data.synthetic.items()}
         try:
-            preprocess(PreprocessOptions(corpus="synthetic", out=Path(recipe.data.shards), settings=settings), in_this_process)
+            preprocess(PreprocessOptions(corpus="synthetic", out=shard_location(recipe.data.shards), settings=settings), in_this_process)
         except ShardError as error:  # an older signray's, too
             raise ShardError(str(error).replace(REWRITE, "remove the folder, or choose another data.shards")) from None
 

@@ -29,6 +29,7 @@ from workloads.training.loop import STOP_FILE, Outcome, Setting
 from workloads.training.plots import draw_plots
 from workloads.training.preflight import generate_shards, preflight, steps_in_all, task_of
 from workloads.training.progress import Progress
+from workloads.training.stored_runs import stored
 from workloads.training.tasks import Metric, Task
 from workloads.training.tracked import MetricsListener, tracked
 from workloads.training.translator_start import completed, tokens_of
@@ -54,7 +55,7 @@ def new_run(recipe: Recipe) -> tuple[Recipe, Path]:
     init = {name: str(placed(path)) for name, path in recipe.init.items()}  # workers have another working directory
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"shards": str(placed(recipe.data.shards))}), "init": init})
     generate_shards(recipe)
-    shards = ShardSet.open(Path(recipe.data.shards))
+    shards = ShardSet.open(recipe.data.shards)
     recipe = completed(recipe)
     for each in members_of(recipe).values() or [recipe]:
         preflight(each, shards)  # a mistake here shall leave no folder behind
@@ -71,10 +72,10 @@ def train(recipe: Recipe, folder: Path) -> Result:
 
     Raises TrainingError for a fault of the run, ShardError for one of the shards, ConnectionError where RAY_ADDRESS doesn't answer.
     """
-    with alone(folder):
+    with alone(folder), stored(recipe, folder):
         clear_fault(folder)
         generate_shards(recipe)
-        shards = ShardSet.open(Path(recipe.data.shards))
+        shards = ShardSet.open(recipe.data.shards)
         if recipe.ensemble is None:
             return _train(recipe, folder, shards)
         from workloads.training.members import train_members

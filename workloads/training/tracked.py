@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cluster.provenance import provenance
 from cluster.spool import Spool
+from cluster.storage import is_uri
 from cluster.tracking import SPOOL_FOLDER, MlflowTracker, Tracker
 from workloads.recipe import Recipe
 from workloads.shards import ShardSet
@@ -56,6 +58,7 @@ def tracked(recipe: Recipe, folder: Path, shards: ShardSet, *, store: Path | Non
         run_name=(tags or {}).get("mlflow.runName", folder.name),
         tracking_uri=recipe.tracking.uri,
         store=store,
+        artifacts=artifacts_place(recipe),
         tags={**(tags or {}), "signray.system": recipe.system, "signray.recipe": recipe.recipe, "signray.shards": shards.checksum},
         notify=lambda text: print(text, flush=True),
     )
@@ -71,6 +74,11 @@ def tracked(recipe: Recipe, folder: Path, shards: ShardSet, *, store: Path | Non
         raise
     else:
         tracker.close("FINISHED" if ended(folder) else "KILLED")
+
+
+def artifacts_place(recipe: Recipe) -> str | None:
+    """Where the embedded server puts artifacts of runs that lie in a store: beside them, where the extra `storage` is installed; None: on this machine."""
+    return f"{recipe.run.root}/artifacts" if is_uri(recipe.run.root) and find_spec("boto3") else None
 
 
 def log_shards(tracker: Tracker, shards: ShardSet) -> None:

@@ -318,7 +318,7 @@ def test_a_folder_that_a_worker_does_not_see_is_refused(tiny_shards: Path, tmp_p
     session = LocalSession(ShardSet.open(tiny_shards), train_split="train", dev_split="dev")
     outcome = run_training(recipe, setting_of(recipe, tmp_path / "elsewhere"), session)
     assert outcome.fault is not None
-    assert outcome.fault.endswith("set run.root to storage that all nodes share")
+    assert outcome.fault.endswith("to storage that all nodes share")
 
 
 def test_a_fault_that_another_worker_met_is_found_at_the_next_start(tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
