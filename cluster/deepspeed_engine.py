@@ -4,11 +4,14 @@ Settings were chosen by measurement for models of many small parameters (1,200 t
 over the tensors weigh more than their arithmetic.
 """
 
+import argparse
+import io
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,17 +19,26 @@ import torch.distributed as dist
 
 from cluster.ray_cluster import free_port
 
+UNIVERSAL_TAG = "universal"
 Precision = Literal["fp32", "bf16", "fp16", "bf16-autocast", "fp16-autocast"]
 
 
 def deepspeed_config(
-    *, stage: int, micro_batch_size: int, world_size: int, accumulation: int = 1, clipping: float = 0.0, precision: Precision = "fp32"
+    *,
+    stage: int,
+    micro_batch_size: int,
+    world_size: int,
+    accumulation: int = 1,
+    clipping: float = 0.0,
+    precision: Precision = "fp32",
+    universal: bool = False,
 ) -> dict[str, Any]:
     """DeepSpeed's configuration for an optimizer that is handed in.
 
     `clipping` is the largest global gradient norm, 0 for none; it is always written down, because DeepSpeed's own default clips at
     1.0. `bf16` and `fp16` keep the weights in half precision and need a network without BatchNorm on a CPU (its running
-    statistics stay fp32); the `-autocast` forms keep weights in fp32 and fit every network. Raises ValueError.
+    statistics stay fp32); the `-autocast` forms keep weights in fp32 and fit every network. `universal`: it will load what
+    `write_universal` wrote. Raises ValueError.
     """
     _check(stage=stage, micro_batch_size=micro_batch_size, world_size=world_size, accumulation=accumulation, clipping=clipping)
     return {
@@ -39,6 +51,7 @@ def deepspeed_config(
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
         **_precision(precision),
+        **({"checkpoint": {"load_universal": True}} if universal else {}),
     }
 
 
@@ -82,6 +95,36 @@ def full_state_dict(engine: Any) -> dict[str, torch.Tensor]:
     state = dict(engine.module.state_dict())
     state |= {name: _whole(parameter) for name, parameter in engine.module.named_parameters(remove_duplicate=False)}
     return {name: value.to("cpu", copy=True) for name, value in state.items()}
+
+
+def write_universal(source: Path, out: Path) -> None:
+    """Put the engine's files of all ranks (stages 1-3) together in DeepSpeed's universal form, which any number of ranks reads: `out` / UNIVERSAL_TAG.
+
+    One process does it, on the CPU. Raises what DeepSpeed raises.
+    """
+    import_deepspeed()
+    from deepspeed.checkpoint import ds_to_universal
+
+    target = out / UNIVERSAL_TAG
+    settings = {"num_extract_workers": 1, "num_merge_workers": 1, "keep_temp_folder": False, "strict": True, "inject_missing_state": True}
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it tells of every step
+        ds_to_universal.main(argparse.Namespace(input_folder=str(source), output_folder=str(target), **settings))
+
+
+def fill_unlearned(engine: Any, state: Mapping[str, torch.Tensor]) -> None:
+    """Buffers and frozen parameters by name from a whole state dict: the universal form leaves them out. Every rank must call it."""
+    from deepspeed.runtime.zero import GatheredParameters
+
+    with torch.no_grad():
+        for name, buffer in engine.module.named_buffers():
+            if name in state:  # those that aren't persistent are in none
+                buffer.copy_(state[name])
+        for name, parameter in engine.module.named_parameters():
+            if parameter.requires_grad:
+                continue
+            with GatheredParameters([parameter], modifier_rank=0) if hasattr(parameter, "ds_id") else nullcontext():
+                if parameter.numel() == state[name].numel():
+                    parameter.copy_(state[name])
 
 
 def gradient_norm(engine: Any) -> float | None:

@@ -70,6 +70,11 @@ class TrainOptions(Options):
     epochs: int = Field(100, gt=0)
     batch_size: int = Field(8, gt=0, description="clips per worker and batch")
     num_workers: int = Field(1, ge=0, description="Ray Train workers; 0 trains in this process, without Ray")
+    min_workers: int | None = Field(
+        None,
+        gt=0,
+        description="go on with as few as these where nodes are lost, and with more as they come; batches and schedule stay those of num_workers",
+    )
     threads: int | None = Field(1, gt=0, description="CPU threads of a worker's tensor operations")
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: float = Field(0.0, ge=0)
@@ -81,6 +86,16 @@ class TrainOptions(Options):
     keep_checkpoints: int = Field(3, ge=2, description="the two newest and the best by dev WER stay in any case, then the newer ones")
     max_failures: int = Field(3, ge=0, description="worker failures that are mended by a restart from the last checkpoint")
     log_steps: int = Field(10, gt=0, description="steps per progress line")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainOptions:
+        if self.min_workers is None:
+            return self
+        if self.min_workers > max(1, self.num_workers):
+            raise ValueError(f"min_workers is {self.min_workers}, num_workers {self.num_workers}: the fewest workers can't be more than all")
+        if self.sync_batch_norm:
+            raise ValueError("min_workers: with sync_batch_norm the norms count the clips of all workers, and would change with their number; leave one off")
+        return self
 
 
 class ValidationOptions(Options):
@@ -242,6 +257,8 @@ class Recipe(Options):
             raise ValueError(f"train.recompute: {self.system} has no blocks whose activations are worth computing again")
         if self.train.sync_batch_norm and not system.synchronised:
             raise ValueError(f"train.sync_batch_norm: the norms of {self.system} count each worker's own clips; leave it off")
+        if self.train.min_workers and self.train.zero_stage and self.optim.name == "sgd":
+            raise ValueError("train.min_workers: the state of sgd at ZeRO stages 1-3 can't be divided anew among fewer workers; take stage 0, adam or adamw")
         if self.train.precision == "fp16" and not self.train.gpus_per_worker:
             raise ValueError("train.precision fp16 needs a GPU: set train.gpus_per_worker, or take bf16 or fp32")
         return self

@@ -30,7 +30,7 @@ def read(recipe: Recipe, setting: Setting, session: Session) -> dict[str, list[f
     shards = ShardSet.open(Path(recipe.data.shards))
     local = LocalSession(shards, train_split=recipe.data.train_split, dev_split=recipe.data.dev_split)
     ways = {
-        "ray": _batches(recipe, setting, session.training_clips(), POOL),
+        "ray": _batches(recipe, setting, session.training_clips(0, 1), POOL),
         "process": _batches(recipe, setting, local.training_clips(), POOL),
         "memory": _batches(recipe, setting, local.training_clips(), recipe.data.shuffle_pool),
     }

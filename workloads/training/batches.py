@@ -25,7 +25,8 @@ ORDER, BUCKETS, FRAMES, DROPOUT = 1, 2, 3, 4  # what a generator is for
 class ClipSource(Protocol):
     """A worker's share of a split: the same clips in the same order at each iteration."""
 
-    num_clips: int
+    @property
+    def num_clips(self) -> int: ...
 
     def __iter__(self) -> Iterator[Clip]: ...
 

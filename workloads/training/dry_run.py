@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -106,11 +106,14 @@ def _memory_lines(recipe: Recipe, measured: Measured, plan: Plan, room: Room, st
     where = "of a GPU's memory" if plan.on_gpu else "of memory"
     have = f"{gib(room.memory)} there ({room.source})" if room.memory is not None else f"not judged ({room.source}): say how much with --worker-memory GIB"
     clips = plan.batch_size * plan.accumulation * plan.world
+    fewest = replace(plan, num_workers=recipe.train.min_workers or plan.num_workers)
+    fewer = [f"             {gib(needed(measured, fewest))} where only {fewest.world} of them are left"] if fewest.world < plan.world else []
     return [
         f"parameters   {measured.parameters:,} ({measured.trainable:,} trained)",
         f"steps        {steps:,} of {clips} clips in {recipe.train.epochs} epochs of {plan.clips:,} clips",
         f"per worker   {gib(needed(measured, plan))} {where} at the longest clip, {have}",
         f"             {parts} (ZeRO stage {plan.zero_stage}, {plan.world} worker{'s' if plan.world > 1 else ''}, {recipe.train.precision})",
+        *fewer,
         f"checkpoints  {gib(checkpoint_bytes(measured, plan))} each, {recipe.train.keep_checkpoints} kept",
     ]
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -30,7 +31,7 @@ class EventLog:
     def write(self, kind: str, **values: Any) -> None:
         if self._descriptor is None:
             return
-        line = ("\n" if self._torn else "") + json.dumps({"kind": kind, **values}, ensure_ascii=False) + "\n"
+        line = ("\n" if self._torn else "") + json.dumps({"kind": kind, **values, "time": round(time.time(), 3)}, ensure_ascii=False) + "\n"
         try:
             written = os.write(self._descriptor, line.encode())  # one call: lines of several writers don't mix
             self._torn = written < len(line.encode())

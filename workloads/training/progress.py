@@ -40,6 +40,8 @@ class Progress:
                 self._say(f"epoch {event['epoch'] + 1}/{self._epochs}  step {event['step']}  dev {title} %  {scores}  ({event['seconds']:.1f} s)")
             case "message":
                 self._say(event["text"])
+            case "resumed" if event.get("steps_lost") or event.get("seconds_lost"):
+                self._say(f"{event.get('steps_lost', 0)} steps are taken again, {duration(event.get('seconds_lost', 0.0))} after the last one")
 
     def _step(self, event: Event) -> None:
         self._steps.append(event)

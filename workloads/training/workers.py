@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.environment import quiet_logging, quiet_ray_data
+from cluster.logs import log_as
 from cluster.ray_cluster import ClusterInfo, connect, default_num_cpus
 from models.errors import RecipeError, ShardError, TrainingError
 from models.inputs.inputs import Modality
@@ -22,7 +24,10 @@ from workloads.training.events import EVENTS, EventLog
 from workloads.training.faults import read_fault
 from workloads.training.loop import Outcome, Setting, run_training
 from workloads.training.session import LocalSession, RaySession
+from workloads.training.shares import files_of_share
 
+NODES_COME_S = 1800.0  # that a run waits for the nodes of a cluster: clouds take minutes to bring one up
+RESIZE_S = 10.0  # between looks for workers that an elastic run could have more of
 FAILURES = "failures.log"  # tracebacks of workers, in the run's folder
 
 
@@ -95,31 +100,57 @@ def _trainer(recipe: Recipe, setting: Setting, shards: ShardSet) -> Any:
     options = recipe.train
     splits = {"train": recipe.data.train_split, "dev": recipe.data.dev_split}
     gpus = {"GPU": options.gpus_per_worker} if options.gpus_per_worker else {}
+    config = {"recipe": recipe.dump(), "setting": setting, "train_clips": shards.corpus.splits[recipe.data.train_split].recordings}
+    datasets = {name: _dataset(shards, split, recipe.inputs.modalities) for name, split in splits.items()}
+    if options.min_workers:
+        del datasets["train"]
+        shares, config["skipped"] = _shares(recipe, shards)
+        datasets |= shares
     return TorchTrainer(
         _worker,
-        train_loop_config={"recipe": recipe.dump(), "setting": setting, "train_clips": shards.corpus.splits[recipe.data.train_split].recordings},
+        train_loop_config=config,
         scaling_config=ScalingConfig(
-            num_workers=options.num_workers, use_gpu=options.gpus_per_worker > 0, resources_per_worker={"CPU": options.cpus_per_worker, **gpus}
+            num_workers=(options.min_workers, options.num_workers) if options.min_workers else options.num_workers,
+            elastic_resize_monitor_interval_s=RESIZE_S,
+            use_gpu=options.gpus_per_worker > 0,
+            resources_per_worker={"CPU": options.cpus_per_worker, **gpus},
         ),
         # A new name for each start of the driver: Ray would resume an old one by its own records, we resume by whole checkpoints.
         run_config=RunConfig(
             name=f"start-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}",
             storage_path=str(setting.folder / "ray"),
-            failure_config=FailureConfig(max_failures=options.max_failures, controller_failure_limit=2),
+            failure_config=FailureConfig(max_failures=options.max_failures, controller_failure_limit=_start_attempts()),
             logging_config=LoggingConfig(log_level="ERROR"),
             callbacks=[_failure_log(setting.folder)],
         ),
-        datasets={name: _dataset(shards, split, recipe.inputs.modalities) for name, split in splits.items()},
-        dataset_config=DataConfig(datasets_to_split=["train"], execution_options=ExecutionOptions(preserve_order=True)),
+        datasets=datasets,
+        dataset_config=DataConfig(datasets_to_split=[] if options.min_workers else ["train"], execution_options=ExecutionOptions(preserve_order=True)),
     )
 
 
-def _dataset(shards: ShardSet, split: str, modalities: Sequence[Modality]) -> Any:
-    """Only what the network looks at is read: pictures are a hundred times the size of keypoints."""
+def _start_attempts() -> int:
+    """How often the workers' start may fail, each time after Ray's own timeout: a cluster may have to bring nodes up, a private one has what it has."""
+    if os.environ.get("RAY_ADDRESS", "local") == "local":
+        return 2
+    return math.ceil(NODES_COME_S / float(os.environ.get("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "60")))
+
+
+def _shares(recipe: Recipe, shards: ShardSet) -> tuple[dict[str, Any], list[int]]:
+    """A data set for each share, of the files that hold it, and how many clips of another share come first in each."""
+    split, modalities = recipe.data.train_split, recipe.inputs.modalities
+    recordings = [file.recordings for name, file in shards.corpus.files.items() if name.startswith(f"{split}/")]
+    shares = recipe.train.num_workers
+    found = [files_of_share(recordings, share, shares) for share in range(shares)]
+    return {f"train-{share}": _dataset(shards, split, modalities, files) for share, (files, _, _) in enumerate(found)}, [before for _, before, _ in found]
+
+
+def _dataset(shards: ShardSet, split: str, modalities: Sequence[Modality], chosen: range | None = None) -> Any:
+    """Only what the network looks at is read: pictures are a hundred times the size of keypoints. chosen: of the split's files, all where it isn't given."""
     import ray.data
     from ray.exceptions import RayError
 
     files = shards.files(split)
+    files = files if chosen is None else files[chosen.start : chosen.stop]
     paths, filesystem = for_ray(files)
     try:
         return ray.data.read_parquet(paths, filesystem=filesystem, columns=shard_columns(files[0], modalities))
@@ -131,7 +162,9 @@ def _worker(config: dict[str, Any]) -> Outcome:
     """What each Ray Train worker runs."""
     quiet_logging()
     recipe = parse_recipe(config["recipe"], where="the run's recipe")
-    return run_training(recipe, config["setting"], RaySession(train_clips=config["train_clips"]))
+    session = RaySession(train_clips=config["train_clips"], skipped=config.get("skipped", ()))
+    log_as(run=config["setting"].folder.name, rank=session.rank)
+    return run_training(recipe, config["setting"], session)
 
 
 def _failure_log(folder: Path) -> Any:

@@ -120,7 +120,7 @@ class MemorySession:
     world_size: int = 1
     device: str = "cpu"
 
-    def training_clips(self) -> ClipSource:
+    def training_clips(self, share: int, shares: int) -> ClipSource:
         return ClipsOf(lambda: iter(self.train), len(self.train))
 
     def validation_clips(self) -> list[Clip]:
@@ -128,6 +128,9 @@ class MemorySession:
 
     def report(self, metrics: dict[str, float | str]) -> None:
         pass
+
+    def notice(self) -> float | None:
+        return None
 
 
 def task_of(recipe: Recipe, train: Sequence[Clip], dev: Sequence[Clip]) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -122,4 +123,6 @@ def test_a_listener_that_fails_is_left_out(tmp_path: Path, capsys: pytest.Captur
 
 def test_events_are_lines_of_json(tmp_path: Path) -> None:
     write_events(tmp_path / "events.jsonl", 7)
-    assert json.loads((tmp_path / "events.jsonl").read_text()) == {"kind": "step", "step": 7, "value": 70}
+    event = json.loads((tmp_path / "events.jsonl").read_text())
+    assert event.pop("time") == pytest.approx(time.time(), abs=60)
+    assert event == {"kind": "step", "step": 7, "value": 70}

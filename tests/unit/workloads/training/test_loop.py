@@ -325,7 +325,7 @@ def test_a_fault_that_another_worker_met_is_found_at_the_next_start(tiny_shards:
     recipe, session = tiny_recipe(tiny_shards), LocalSession(ShardSet.open(tiny_shards), train_split="train", dev_split="dev")
     monkeypatch.setattr(session, "world_size", 2)
 
-    def damaged() -> Any:
+    def damaged(*_: int) -> Any:
         raise ShardError("part-00000.parquet: truncated")
 
     monkeypatch.setattr(session, "training_clips", damaged)

@@ -1,21 +1,22 @@
-"""What two ranks do together: one that fails must not leave the other waiting. Two processes, no Ray."""
+"""What two ranks do together: one that fails must not leave the other waiting; a run goes on with fewer of them, or more. Two processes, no Ray."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
 from cluster.ray_cluster import free_port
 from models.errors import TrainingError
+from tests.unit.workloads.elastic_parts import assert_same_course, train_part, workers
+from tests.unit.workloads.tiny_runs import messages, write_tiny_shards
 from workloads.training.checkpoints import TAG, Position, checkpoint_name, checkpoints, damage, write_checkpoint
+from workloads.training.events import EVENTS, read_events
 from workloads.training.faults import check_shared_folder, gather
 from workloads.training.validation import same_statistics
 
@@ -23,12 +24,15 @@ WORLD = 2
 
 
 def work(rank: int, folder: str, port: int) -> None:
-    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(WORLD), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=WORLD)
-    answers = {"gathered": gather(rank), "statistics": _statistics(rank), "blind": _blind(rank, Path(folder)), "reasons": _reasons(rank, Path(folder))}
-    (Path(folder) / f"answers-{rank}.json").write_text(json.dumps(answers))
-    dist.destroy_process_group()
+    path = Path(folder)
+    with workers(rank, WORLD, port):
+        train_part(path / "shards", path / "shrinking", "train.zero_stage=2", until=1)
+        answers = {"gathered": gather(rank), "statistics": _statistics(rank), "blind": _blind(rank, path), "reasons": _reasons(rank, path)}
+    (path / f"answers-{rank}.json").write_text(json.dumps(answers))
+    if rank == 0:
+        with workers(0, 1, port):
+            train_part(path / "shards", path / "shrinking", "train.zero_stage=2", until=2)
+            train_part(path / "shards", path / "whole", until=2)
 
 
 def _statistics(rank: int) -> list[list[float]]:
@@ -75,6 +79,7 @@ def _full(*_: Any, **__: Any) -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ranks")
     (path / "checkpoints").mkdir()
+    write_tiny_shards(path / "shards")
     mp.spawn(work, args=(str(path), free_port()), nprocs=WORLD)
     return path
 
@@ -113,3 +118,12 @@ def test_a_part_of_another_rank_that_is_lost_is_noticed(folder: Path) -> None:
     [part] = (whole / TAG).glob("zero_pp_rank_1_*")
     part.unlink()
     assert damage(whole) == f"{TAG}/{part.name} is missing"
+
+
+def test_a_run_that_loses_a_worker_takes_the_steps_of_one_that_does_not(folder: Path) -> None:
+    assert_same_course(folder / "shrinking", folder / "whole")
+    assert messages(folder / "shrinking") == ["resumed from checkpoint_00000004: step 4, epoch 2, with 1 of 3 workers"]
+    [resumed] = [event for event in read_events(folder / "shrinking" / EVENTS) if event["kind"] == "resumed"]
+    assert (resumed["step"], resumed["workers"], resumed["steps_lost"]) == (4, 1, 0)
+    assert resumed["seconds_lost"] >= 0
+    assert not (folder / "shrinking" / "universal").exists()
