@@ -30,5 +30,5 @@ else:
 PY
 
 exec mlflow server --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers "${MLFLOW_WORKERS:-2}" \
-  --backend-store-uri "postgresql://mlflow@$POSTGRES_HOST:${POSTGRES_PORT:-5432}/mlflow" \
+  --backend-store-uri "postgresql+psycopg2://mlflow@$POSTGRES_HOST:${POSTGRES_PORT:-5432}/mlflow" \
   --artifacts-destination "s3://$ARTIFACT_BUCKET" --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:-mlflow,mlflow:5000,localhost:5000,127.0.0.1:5000}"

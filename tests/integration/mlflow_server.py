@@ -18,10 +18,10 @@ START_TIMEOUT_S = 60
 
 
 class MlflowServer:
-    """Start it with `start()`; `uri` stays the same over restarts."""
+    """Start it with `start()`; `uri` stays the same over restarts. store: its database, an SQLite file in the folder by default."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, store: str | None = None) -> None:
+        self.folder, self.store = folder, store or f"sqlite:///{folder}/mlflow.db"
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen | None = None
@@ -29,7 +29,7 @@ class MlflowServer:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         assert self._process is None
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store]
         command += ["--artifacts-destination", str(self.folder / "artifacts"), "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         with (self.folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
