@@ -74,13 +74,15 @@ AUTOSCALER = closed(
         "volumeMounts": {"type": "array"},
     }
 )
+SECRET = closed({"value": TEXT, "valueFrom": ANY})
+REDIS = closed({"redisAddress": TEXT, "redisUsername": SECRET, "redisPassword": SECRET, "externalStorageNamespace": TEXT}, "redisAddress")
 CLUSTER = closed(
     {
         "rayVersion": TEXT,
         "authOptions": closed({"mode": {"enum": ["token", "disabled"]}, "secretName": TEXT, "enableK8sTokenAuth": FLAG}, "mode"),
         "enableInTreeAutoscaling": FLAG,
         "autoscalerOptions": AUTOSCALER,
-        "gcsFaultToleranceOptions": ANY,
+        "gcsFaultToleranceOptions": REDIS,
         "headGroupSpec": HEAD,
         "headServiceAnnotations": mapping(TEXT),
         "managedBy": TEXT,

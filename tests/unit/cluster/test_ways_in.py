@@ -26,7 +26,7 @@ from tests.unit.cluster.kuberay_schema import KINDS, cluster_of, pod_specs, prob
 ROOM = REPOSITORY_ROOT / "cluster"
 KUBERAY = sorted((ROOM / "kuberay").glob("*.yaml"))
 LAUNCHERS = sorted(ROOM.glob("launcher*.yaml"))
-SCRIPTS = [ROOM / "slurm" / "train.sbatch", ROOM / "mlflow_server.sh"]
+SCRIPTS = [ROOM / "slurm" / "train.sbatch", ROOM / "mlflow_server.sh", ROOM / "node.sh"]
 BIN = Path(sys.executable).parent
 KUBERNETES = "1.33"
 
@@ -101,6 +101,13 @@ def test_every_pod_reads_the_site_file_and_no_secret_is_written_down() -> None:
         if document["kind"] == "Service":
             assert document["spec"]["type"] == "ClusterIP"
         assert document["kind"] not in ("Secret", "Ingress")
+
+
+def test_the_services_head_survives_by_a_redis_that_is_here() -> None:
+    [service] = [document for document in ray_documents() if document["kind"] == "RayService"]
+    host, port = cluster_of(service)["gcsFaultToleranceOptions"]["redisAddress"].split(":")
+    [redis] = [document for document in documents() if document["kind"] == "Service" and document["metadata"]["name"] == host]
+    assert [entry["port"] for entry in redis["spec"]["ports"]] == [int(port)]
 
 
 def serve_configs() -> list[dict[str, Any]]:
@@ -203,6 +210,12 @@ def test_what_is_copied_into_the_image_is_the_same_for_docker_and_podman() -> No
     assert (REPOSITORY_ROOT / ".containerignore").read_text() == (REPOSITORY_ROOT / ".dockerignore").read_text()
 
 
+def test_mlflows_server_names_the_driver_that_the_image_has() -> None:
+    """SQLAlchemy would take psycopg 3 by itself."""
+    assert "postgresql+psycopg2://" in (ROOM / "mlflow_server.sh").read_text(encoding="utf-8")
+    assert any(line.startswith("psycopg2-binary") for line in requirements(REPOSITORY_ROOT / "pyproject.toml"))
+
+
 # One place for versions, one for the site
 
 
@@ -214,9 +227,9 @@ def test_versions_stand_in_one_place() -> None:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"signray:(\d[\w.]*)", text)) <= {VERSION}, path
         assert set(re.findall(r"rayVersion: \"?([\d.]+)", text)) <= {locked("ray")}, path
-        for image in ("POSTGRES_IMAGE", "OBJECT_STORE_IMAGE", "PYTHON_IMAGE"):
+        for image in ("POSTGRES_IMAGE", "OBJECT_STORE_IMAGE", "PYTHON_IMAGE", "REDIS_IMAGE"):
             name = re.escape(VERSIONS[image].split(":")[0])
-            assert set(re.findall(rf"\b({name}:[\w.-]+)", text)) <= {VERSIONS[image]}, path
+            assert set(re.findall(rf"\b({name}:\d+\.[\w.-]+|{name}:[A-Z][\w.-]+)", text)) <= {VERSIONS[image]}, path
     for document in ray_documents():
         assert cluster_of(document)["rayVersion"] == locked("ray")
 
@@ -225,6 +238,7 @@ def test_the_site_file_is_read_by_every_way_in() -> None:
     readers = {
         ROOM / "slurm" / "train.sbatch": "cluster/site.env",
         ROOM / "compose.yaml": "site.env",
+        ROOM / "node.sh": "site.env",
         ROOM / "README.md": "--from-env-file=cluster/site.env",
         **dict.fromkeys(LAUNCHERS, "cluster/site.env"),
     }
