@@ -52,6 +52,7 @@ BENCHES = (
     "serve",
     "serve_switches",
     "sweep",
+    "cluster",
 )
 
 

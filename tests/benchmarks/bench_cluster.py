@@ -1,0 +1,92 @@
+"""What more workers cost and gain on this machine, what `make test-cluster` has taken down, and what both mean for many workers.
+
+The figures of the tests (seconds from a loss to the next step, and so on) are read from cluster_figures.json, which `SIGNRAY_RECORD=1 make test-cluster`
+writes: they need hosts of their own and half an hour. Those for 8, 64 and 512 workers are computed from measured pieces, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from itertools import pairwise
+from pathlib import Path
+
+from cluster.ray_cluster import num_cores
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.stack import Bench
+from tests.integration.cluster.record import FIGURES
+from workloads.recipe import load_recipe
+from workloads.training import run
+from workloads.training.checkpoints import CHECKPOINTS, WEIGHTS, checkpoints
+from workloads.training.events import EVENTS, read_events
+
+CLIPS = 8  # of a step, by all workers together
+WORKERS = (1, 2, 4)
+MANY = (8, 64, 512)
+SKIPPED = 3  # first steps of a run, in which memory is allocated
+LINK_GBIT, LATENCY_S = 10.0, 50e-6  # of the network between hosts in the computed figures
+LOSSES_PER_NODE_AND_YEAR = 12.0
+CHECKPOINT_EVERY_S = 600.0
+LOST_NODE = "power cut of one of two hosts, elastic: until the next step, with the rest"
+
+
+def measure(bench: Bench) -> list[Figure]:
+    """Steps by 1, 2 and 4 workers, the tests' figures, the computed ones."""
+    seconds = {workers: _steps(bench, workers) for workers in WORKERS}
+    size = (checkpoints(bench.folder / "workers1" / CHECKPOINTS)[0] / WEIGHTS).stat().st_size
+    recorded = list(_recorded(FIGURES))
+    return [*_overhead(seconds), *recorded, *_computed(statistics.median(seconds[1]) / CLIPS, size, recorded)]
+
+
+def _steps(bench: Bench, workers: int) -> list[float]:
+    """Seconds of the steps of a run of one epoch: from one event to the next, whatever the loop does between."""
+    settings = (
+        f"data.shards={bench.shards()}",
+        f"run.root={bench.folder}",
+        f"run.name=workers{workers}",
+        f"train.num_workers={workers}",
+        f"train.batch_size={CLIPS // workers}",
+        "train.epochs=1",
+        "tracking.register_as=null",
+    )
+    recipe, folder = run.new_run(load_recipe("mska_slr_small", settings))
+    with (bench.folder / f"workers{workers}.log").open("w") as log, redirect_stdout(log):
+        run.train(recipe, folder)
+    times = [event["time"] for event in read_events(folder / EVENTS) if event["kind"] == "step"]
+    return [later - earlier for earlier, later in pairwise(times)][SKIPPED:]
+
+
+def _overhead(seconds: dict[int, list[float]]) -> Iterator[Figure]:
+    alone = statistics.median(seconds[1])
+    for workers in WORKERS[1:]:
+        ideal = alone / min(workers, num_cores())
+        bound = "the cores" if workers > num_cores() else "waiting for each other at the gradients' sum"
+        yield Figure(
+            name=f"step of {CLIPS} clips, {workers} workers / one worker's divided by the cores that they have",
+            rounds=tuple(value / ideal for value in seconds[workers]),
+            note=f"{1000 * statistics.median(seconds[workers]):.0f} ms against {1000 * alone:.0f} ms of one worker; {num_cores()} cores; bound by {bound}",
+        )
+
+
+def _recorded(path: Path) -> Iterator[Figure]:
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name, entry in known.items():
+        note = "; ".join(filter(None, (entry["note"], f"make test-cluster, {entry['date']}, {entry['machine']}")))
+        yield Figure(name=name, rounds=(entry["value"],), unit=entry["unit"], at_most=entry["at_most"], note=note)
+
+
+def _computed(clip_s: float, weight_bytes: int, recorded: list[Figure]) -> Iterator[Figure]:
+    """A worker per host, one clip a worker and step; the sum of gradients in a ring: 2(N-1)/N of them over the link, 2(N-1) waits."""
+    outage = next((figure.median for figure in recorded if figure.name == LOST_NODE), None)
+    for workers in MANY:
+        ring = 2 * (workers - 1) / workers * weight_bytes * 8 / (LINK_GBIT * 1e9) + 2 * (workers - 1) * LATENCY_S
+        made_of = (
+            f"{1000 * clip_s:.0f} ms of arithmetic, {1000 * ring:.1f} ms for {weight_bytes / 1e6:.1f} MB at {LINK_GBIT:g} Gbit/s and 50 µs; nothing overlaps"
+        )
+        yield Figure(name=f"computed, not measured: step of {workers} workers / of one, each with its clip", rounds=((clip_s + ring) / clip_s,), note=made_of)
+        if outage is not None:
+            lost = workers * LOSSES_PER_NODE_AND_YEAR * (outage + CHECKPOINT_EVERY_S / 2) / (365 * 86400)
+            note = f"{LOSSES_PER_NODE_AND_YEAR:g} losses a node and year, {outage:.0f} s each and half of the {CHECKPOINT_EVERY_S:g} s between checkpoints"
+            yield Figure(name=f"computed, not measured: time that lost nodes cost {workers} workers", rounds=(100 * lost,), unit="%", note=note)
