@@ -1,19 +1,14 @@
-"""What more workers cost and gain on this machine, what `make test-cluster` has taken down, and what both mean for many workers.
-
-The figures of the tests (seconds from a loss to the next step, and so on) are read from cluster_figures.json, which `SIGNRAY_RECORD=1 make test-cluster`
-writes: they need hosts of their own and half an hour. Those for 8, 64 and 512 workers are computed from measured pieces, and say so.
-"""
+"""What more workers cost and gain on this machine, and what that means for 8, 64 and 512 of them: computed from measured pieces, and labelled so."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from itertools import pairwise
-from pathlib import Path
 
 from cluster.ray_cluster import num_cores
+from tests.benchmarks.bench_failures import recorded
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench
 from tests.integration.cluster.record import FIGURES
@@ -33,11 +28,10 @@ LOST_NODE = "power cut of one of two hosts, elastic: until the next step, with t
 
 
 def measure(bench: Bench) -> list[Figure]:
-    """Steps by 1, 2 and 4 workers, the tests' figures, the computed ones."""
+    """Steps by 1, 2 and 4 workers, and the computed figures."""
     seconds = {workers: _steps(bench, workers) for workers in WORKERS}
     size = (checkpoints(bench.folder / "workers1" / CHECKPOINTS)[0] / WEIGHTS).stat().st_size
-    recorded = list(_recorded(FIGURES))
-    return [*_overhead(seconds), *recorded, *_computed(statistics.median(seconds[1]) / CLIPS, size, recorded)]
+    return [*_overhead(seconds), *_computed(statistics.median(seconds[1]) / CLIPS, size, recorded(FIGURES))]
 
 
 def _steps(bench: Bench, workers: int) -> list[float]:
@@ -70,16 +64,9 @@ def _overhead(seconds: dict[int, list[float]]) -> Iterator[Figure]:
         )
 
 
-def _recorded(path: Path) -> Iterator[Figure]:
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name, entry in known.items():
-        note = "; ".join(filter(None, (entry["note"], f"make test-cluster, {entry['date']}, {entry['machine']}")))
-        yield Figure(name=name, rounds=(entry["value"],), unit=entry["unit"], at_most=entry["at_most"], note=note)
-
-
-def _computed(clip_s: float, weight_bytes: int, recorded: list[Figure]) -> Iterator[Figure]:
+def _computed(clip_s: float, weight_bytes: int, failures: list[Figure]) -> Iterator[Figure]:
     """A worker per host, one clip a worker and step; the sum of gradients in a ring: 2(N-1)/N of them over the link, 2(N-1) waits."""
-    outage = next((figure.median for figure in recorded if figure.name == LOST_NODE), None)
+    outage = next((figure.median for figure in failures if figure.name == LOST_NODE), None)
     for workers in MANY:
         ring = 2 * (workers - 1) / workers * weight_bytes * 8 / (LINK_GBIT * 1e9) + 2 * (workers - 1) * LATENCY_S
         made_of = (

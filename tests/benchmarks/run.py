@@ -53,6 +53,7 @@ BENCHES = (
     "serve_switches",
     "sweep",
     "cluster",
+    "failures",
 )
 
 
