@@ -21,6 +21,7 @@ COUNTERS = {
     "signray_checkpoints": "checkpoints written",
     "signray_resumed": "times that the training went on from a checkpoint",
     "signray_worker_failures": "workers that were lost",
+    "signray_steps_lost": "steps that were taken again, because they came after the last checkpoint",
 }
 _OF_STEP = {
     "signray_learning_rate": "lr",
@@ -57,6 +58,8 @@ class RunMetrics:
                 self._counters["signray_checkpoints"].inc(tags=self._run)
             case "message" if event["text"].startswith("resumed from"):
                 self._counters["signray_resumed"].inc(tags=self._run)
+            case "resumed" if event.get("steps_lost"):  # a counter doesn't take 0
+                self._counters["signray_steps_lost"].inc(event["steps_lost"], tags=self._run)
             case "message" if event["text"].startswith("worker ") and " failed (" in event["text"]:
                 self._counters["signray_worker_failures"].inc(tags=self._run)
 

@@ -26,9 +26,10 @@ class Recorder:
         assert set(tags) == set(self.tag_keys)
         self.values[(self.name, *tags.values())] = value
 
-    def inc(self, tags: dict[str, str]) -> None:
+    def inc(self, value: float = 1.0, *, tags: dict[str, str]) -> None:
+        assert value > 0
         key = (self.name, *tags.values())
-        self.values[key] = self.values.get(key, 0) + 1
+        self.values[key] = self.values.get(key, 0) + value
 
 
 @pytest.fixture
@@ -48,6 +49,8 @@ def test_events_become_metrics(values: dict[tuple[str, ...], float]) -> None:
         {"kind": "validation", "step": 7, "epoch": 1, "metric": "wer", "scores": {"body": 40.0}, "seconds": 3.0},
         {"kind": "checkpoint", "step": 7, "name": "checkpoint_00000007", "error": 40.0},
         {"kind": "message", "text": "resumed from checkpoint_00000007: step 7, epoch 2"},
+        {"kind": "resumed", "step": 7, "workers": 2, "steps_lost": 0, "seconds_lost": 1.5},
+        {"kind": "resumed", "step": 7, "workers": 2, "steps_lost": 3, "seconds_lost": 20.5},
         {"kind": "message", "text": "worker 1 failed (it died): see failures.log in the run's folder"},
         {"kind": "message", "text": "asked to stop: step 7 is the last"},
     ]
@@ -65,6 +68,7 @@ def test_events_become_metrics(values: dict[tuple[str, ...], float]) -> None:
         ("signray_checkpoints", "toy"): 1,
         ("signray_resumed", "toy"): 1,
         ("signray_worker_failures", "toy"): 1,
+        ("signray_steps_lost", "toy"): 3,
     }
 
 
