@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from cluster.environment import REPOSITORY_ROOT
+from tests.benchmarks.bench_failures import recorded
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.report import page
 from tests.benchmarks.results import Measured, read_results, write_results
 from tests.benchmarks.run import HERE, RECORDS
+from tests.integration.cluster.record import Record
 
 MACHINE = Machine(cpu="a core", cores=2, memory_gb=8.0, load=0.1, versions={"torch": "2.13.0"})
 
@@ -62,6 +64,20 @@ def test_one_benchmark_anew_leaves_the_others(tmp_path: Path) -> None:
     kept = read_results(tmp_path / "results.json")
     assert kept == {"first": first, "second": second}
     assert read_results(tmp_path / "none.json") == {}
+
+
+def test_what_the_clusters_tests_took_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Record(tmp_path / "figures.json", lambda: "a core, load 0.1")
+    record("not asked for", 1.0, "s")
+    assert recorded(record.path) == []
+    monkeypatch.setenv("SIGNRAY_RECORD", "1")
+    record("power cut", 31.2, "s", at_most=45, note="2 steps taken again")
+    record("cable pulled", 62.0, "s", at_most=60)
+    assert record.missed == ["cable pulled: 62.0 s, and 60 are allowed"]
+    cable, power = recorded(record.path)
+    assert (cable.met, power.met, power.unit) == (False, True, "s")
+    assert power.note.startswith("2 steps taken again; 20")
+    assert power.note.endswith("a core, load 0.1")
 
 
 def test_results_are_those_of_the_page() -> None:
