@@ -16,6 +16,7 @@ import psutil
 from cluster.storage import Place
 
 RENEWED_S, GONE_S, LOOK_S = 10.0, 60.0, 2.0  # a holder that was silent for so long is gone
+READINGS = 5
 SETTLED_S = 0.3  # of two that begin at the same moment the later one wins, and the other sees it
 
 
@@ -74,11 +75,15 @@ class Lease:
                 self._write()
 
     def _read(self) -> dict[str, Any] | None:
-        try:
-            holder: dict[str, Any] = json.loads(self.place.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return None
-        return holder
+        for _ in range(READINGS):
+            try:
+                holder: dict[str, Any] = json.loads(self.place.read_bytes())
+            except FileNotFoundError:
+                return None
+            except ValueError:  # renewed between the question for its size and the reading
+                continue
+            return holder
+        return None  # it was never one of ours
 
     def _write(self) -> None:
         holder = {"id": self._id, "host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}

@@ -31,6 +31,7 @@ _DENIED = re.compile(
 
 T = TypeVar("T")
 _met: set[str] = set()  # stores that have answered this process
+_away_since: dict[str, float] = {}  # stores that don't answer now
 
 
 class StoreError(ConnectionError):
@@ -82,7 +83,7 @@ def patiently(action: Callable[[], T], where: str) -> T:
     where: URI, for messages. Raises StoreError, one line, where the store refuses, has no such bucket or stays away;
     FileNotFoundError and errors of this machine's disk as they are.
     """
-    began, wait, away = time.monotonic(), 0.25, False
+    began, wait = time.monotonic(), 0.25
     while True:
         patience = _patience() if endpoint() in _met else min(FIRST_CONTACT_S, _patience())
         try:
@@ -97,15 +98,16 @@ def patiently(action: Callable[[], T], where: str) -> T:
             spent = time.monotonic() - began
             if spent >= patience:
                 raise StoreError(f"{where}: {_name()} didn't answer for {spent:.0f} s ({_reason(error)}): {_advice()}") from None
-            if not away:
+            if endpoint() not in _away_since:  # of many that wait one tells of it
+                _away_since[endpoint()] = began
                 _tell(f"storage: {where}: {_name()} is away ({_reason(error)}); trying again for {patience - spent:.0f} s")
-            away = True
             time.sleep(min(wait, max(0.0, patience - spent)))
             wait = min(2 * wait, LONGEST_WAIT_S)
         else:
             _met.add(endpoint())
-            if away:
-                _tell(f"storage: {where}: {_name()} is back after {time.monotonic() - began:.0f} s")
+            since = _away_since.pop(endpoint(), None)
+            if since is not None:
+                _tell(f"storage: {_name()} is back after {time.monotonic() - since:.0f} s")
             return result
 
 
