@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -9,6 +11,14 @@ class Options(BaseModel):
     """Frozen options; an unknown key, a wrong type, an infinite number or an impossible combination raises pydantic's ValidationError."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True, allow_inf_nan=False)
+
+
+class SentenceNetworkOptions(Options):
+    """Options of a network that recognises sentences in clips."""
+
+    @abstractmethod
+    def num_steps(self, num_frames: int) -> int:
+        """Time steps of the answer to a clip of which the network sees `num_frames` frames, alone or masked."""
 
 
 class AnswerOptions(Options):

@@ -14,15 +14,22 @@ _BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 def recompute(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> int:
-    """Let each module of `kinds`, the outermost where they are nested, keep its inputs only while the network trains; returns how many there are."""
+    """Let each of the `blocks` keep its inputs only while the network trains; returns how many there are."""
+    chosen = blocks(network, kinds)
+    for module in chosen:
+        module.forward = _recomputed(module, module.forward)
+    return len(chosen)
+
+
+def blocks(network: nn.Module, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:
+    """The modules of `kinds`, the outermost where they are nested."""
     inside: set[nn.Module] = set()
-    count = 0
+    found = []
     for module in network.modules():  # from the outside in
         if isinstance(module, kinds) and module not in inside:
             inside |= set(module.modules())
-            module.forward = _recomputed(module, module.forward)
-            count += 1
-    return count
+            found.append(module)
+    return found
 
 
 def _recomputed(module: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,6 +37,10 @@ class Inputs(Options):
     def training_length(self, num_frames: int, generator: np.random.Generator) -> int:
         """Frames that a clip of `num_frames` has in a training batch, a random draw where the system resamples."""
 
+    def shortest_length(self, num_frames: int) -> int:
+        """The least that `training_length` can be."""
+        return num_frames
+
     @abstractmethod
     def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:
         """Augmented batch of clips at `lengths` (from `training_length`), with draws from `generator`; without targets."""

@@ -47,9 +47,18 @@ class KeypointInputs(Inputs):
 
     def training_length(self, num_frames: int, generator: np.random.Generator) -> int:
         """A random length between `shortest` and `longest` of the clip's own, at most max_frames, rounded up to a multiple of 4."""
-        low = min(int(self.shortest * num_frames), self.max_frames)
+        low = self._low(num_frames)
         high = min(self.max_frames, int(self.longest * num_frames))
         length = int(generator.integers(low, high + 1))
+        return self._rounded(length)
+
+    def shortest_length(self, num_frames: int) -> int:
+        return self._rounded(self._low(num_frames))
+
+    def _low(self, num_frames: int) -> int:
+        return min(int(self.shortest * num_frames), self.max_frames)
+
+    def _rounded(self, length: int) -> int:
         return min(-(-max(length, 1) // MULTIPLE) * MULTIPLE, self.max_frames // MULTIPLE * MULTIPLE)
 
     def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:

@@ -33,5 +33,9 @@ def training_length(num_frames: int, generator: np.random.Generator, *, shortest
     """A random length between `shortest` and `longest` of the clip's own, at most max_frames, rounded up to a multiple of 4."""
     low = min(int(shortest * num_frames), max_frames)
     high = min(max_frames, int(longest * num_frames))
-    length = int(generator.integers(low, high + 1))
+    return rounded_up(int(generator.integers(low, high + 1)))
+
+
+def rounded_up(length: int) -> int:
+    """The next multiple of 4, at least 4."""
     return -(-max(length, 1) // MULTIPLE) * MULTIPLE

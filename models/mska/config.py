@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
 
-from models.options import Options
+from models.options import Options, SentenceNetworkOptions
 
 
 class BlockShape(NamedTuple):
@@ -47,7 +47,7 @@ class HeadOptions(Options):
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
-class MskaOptions(Options):
+class MskaOptions(SentenceNetworkOptions):
     """Architecture of MSKA-SLR; `num_classes` comes from the vocabulary, specials and blank included."""
 
     num_keypoints: int = Field(133, gt=0)
@@ -89,6 +89,9 @@ class MskaOptions(Options):
         for block in self.blocks:
             stride *= block.stride
         return stride
+
+    def num_steps(self, num_frames: int) -> int:
+        return num_frames // self.temporal_stride
 
     @property
     def head_inputs(self) -> dict[str, int]:

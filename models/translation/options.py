@@ -7,12 +7,12 @@ from pydantic import Field
 from models.decoding.options import DecodingOptions
 from models.losses.options import LossOptions, SentenceLossOptions
 from models.mska.config import MskaOptions
-from models.options import Options
+from models.options import Options, SentenceNetworkOptions
 from models.translation.config import GenerationOptions, SignToTextOptions, TranslatorOptions
 from models.twostream.config import SingleStreamOptions, TwoStreamOptions
 
 
-class MskaSltOptions(SignToTextOptions):
+class MskaSltOptions(SignToTextOptions, SentenceNetworkOptions):
     """MSKA-SLT; the defaults are Phoenix-2014T's."""
 
     head: str = "fuse"
@@ -26,31 +26,28 @@ class MskaSltOptions(SignToTextOptions):
     def max_frames(self) -> int:
         return self.recogniser.max_frames
 
-    @property
-    def temporal_stride(self) -> int:
-        return self.recogniser.temporal_stride
+    def num_steps(self, num_frames: int) -> int:
+        return self.recogniser.num_steps(num_frames)
 
 
-class SingleStreamSltOptions(SignToTextOptions):
+class SingleStreamSltOptions(SignToTextOptions, SentenceNetworkOptions):
     """SingleStream-SLT: from pictures, or from heatmaps of keypoints; the defaults are Phoenix-2014T's."""
 
     head: str = "gloss"
     recogniser: SingleStreamOptions = SingleStreamOptions()
 
-    @property
-    def temporal_stride(self) -> int:
-        return self.recogniser.temporal_stride
+    def num_steps(self, num_frames: int) -> int:
+        return self.recogniser.num_steps(num_frames)
 
 
-class TwoStreamSltOptions(SignToTextOptions):
+class TwoStreamSltOptions(SignToTextOptions, SentenceNetworkOptions):
     """One translator of TwoStream-SLT: joint (`fuse`), video (`rgb`) or keypoint, by its head. The system is their ensemble."""
 
     head: str = "fuse"
     recogniser: TwoStreamOptions = TwoStreamOptions()
 
-    @property
-    def temporal_stride(self) -> int:
-        return self.recogniser.temporal_stride
+    def num_steps(self, num_frames: int) -> int:
+        return self.recogniser.num_steps(num_frames)
 
 
 class GlossToTextOptions(Options):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from models.inputs.heatmaps import PUBLISHED_PARTS, selected_points
 from models.mska.config import HeadOptions
-from models.options import Options
+from models.options import SentenceNetworkOptions
 from models.s3d.config import S3dOptions
 
 StreamName = Literal["rgb", "keypoint"]
@@ -18,24 +18,23 @@ FEATURE_BLOCKS = 4  # the blocks that a recogniser reads
 STEP_FRAMES = 4  # frames of a step after them
 
 
-class SingleStreamOptions(Options):
+class SingleStreamOptions(SentenceNetworkOptions):
     """One trunk and its head; `num_classes` comes from the vocabulary, specials and blank included."""
 
     stream: StreamName = "rgb"
     trunk: S3dOptions = RGB_TRUNK
     head: HeadOptions = HeadOptions()
 
-    @property
-    def temporal_stride(self) -> int:
-        return STEP_FRAMES
-
     @model_validator(mode="after")
     def _consistent(self) -> SingleStreamOptions:
         _check_trunk("trunk", self.trunk, self.stream)
         return self
 
+    def num_steps(self, num_frames: int) -> int:
+        return num_frames // STEP_FRAMES
 
-class TwoStreamOptions(Options):
+
+class TwoStreamOptions(SentenceNetworkOptions):
     """Two trunks, what they tell one another, their pyramids and heads."""
 
     rgb: S3dOptions = RGB_TRUNK
@@ -59,13 +58,12 @@ class TwoStreamOptions(Options):
         return self
 
     @property
-    def temporal_stride(self) -> int:
-        return STEP_FRAMES
-
-    @property
     def trunks(self) -> dict[str, S3dOptions]:
         """Stream → its trunk."""
         return {"rgb": self.rgb, "keypoint": self.keypoint}
+
+    def num_steps(self, num_frames: int) -> int:
+        return num_frames // STEP_FRAMES
 
 
 def _check_trunk(key: str, trunk: S3dOptions, stream: str) -> None:

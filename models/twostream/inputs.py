@@ -17,7 +17,7 @@ from models.inputs.crops import Crop, Size, central, central_on_map, random_crop
 from models.inputs.heatmaps import PUBLISHED_PARTS, heatmaps, selected_points
 from models.inputs.inputs import Inputs, Modality
 from models.inputs.pictures import Jitter, resized, unit_range
-from models.inputs.sampling import MULTIPLE, evaluation_frames, training_frames, training_length
+from models.inputs.sampling import MULTIPLE, evaluation_frames, rounded_up, training_frames, training_length
 from models.inputs.stacking import frames_problem, resized_pictures, stacked
 from models.inputs.views import View
 from models.twostream.config import StreamName
@@ -77,6 +77,11 @@ class StreamInputs(Inputs):
         if not self.augment:
             return len(self.evaluation_frames(num_frames))
         return training_length(num_frames, generator, shortest=self.shortest, longest=self.longest, max_frames=self.max_frames // MULTIPLE * MULTIPLE)
+
+    def shortest_length(self, num_frames: int) -> int:
+        if not self.augment:
+            return len(self.evaluation_frames(num_frames))
+        return rounded_up(min(int(self.shortest * num_frames), self.max_frames // MULTIPLE * MULTIPLE))
 
     def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:
         """Batch of clips resampled in time to `lengths`, with a view of each for `on_device`, alike for all unless `view_each_clip`."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from models.options import Options
+from models.options import SentenceNetworkOptions
 from models.vac.temporal import CONV_TYPES, TemporalLayout
 
 
-class SequenceOptions(Options):
+class SequenceOptions(SentenceNetworkOptions):
     """From features of frames to logits; the number of classes comes from the vocabulary, blank included."""
 
     frame_size: int = Field(224, gt=0, multiple_of=32, description="height and width of a frame in pixels")
@@ -28,3 +28,6 @@ class SequenceOptions(Options):
     def layout(self) -> TemporalLayout:
         """The layers over time."""
         return TemporalLayout.of(self.conv_type)
+
+    def num_steps(self, num_frames: int) -> int:
+        return max(0, self.layout.output_length(self.layout.padded_length(num_frames)))

@@ -52,11 +52,6 @@ class FrameInputs(Inputs):
         """Any: keypoints aren't read."""
         return ()
 
-    @property
-    def shortest(self) -> float:
-        """Shortest training length as a share of the clip's own."""
-        return 1 - self.rescale
-
     def problem(self, clip: Clip) -> str | None:
         return frames_problem(clip, LEAST_FRAMES)
 
@@ -65,9 +60,13 @@ class FrameInputs(Inputs):
         if not self.rescale:
             return num_frames
         low, high = 1 - self.rescale, 1 + self.rescale
-        length = int(num_frames * (low + (high - low) * generator.random()))
-        length = min(max(length, self.least_frames), self.most_frames)
-        return math.ceil(length / MULTIPLE) * MULTIPLE
+        return self._bounded(int(num_frames * (low + (high - low) * generator.random())))
+
+    def shortest_length(self, num_frames: int) -> int:
+        return self._bounded(int(num_frames * (1 - self.rescale))) if self.rescale else num_frames
+
+    def _bounded(self, length: int) -> int:
+        return math.ceil(min(max(length, self.least_frames), self.most_frames) / MULTIPLE) * MULTIPLE
 
     def training_batch(self, clips: Sequence[Clip], lengths: Sequence[int], generator: np.random.Generator) -> Batch:
         """Batch of clips resampled in time to `lengths`, with a view of each for `on_device`."""

@@ -20,7 +20,7 @@ MAX_WORKERS = 64  # of a suggestion
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one system at one recipe's options measures. Bytes; activations are those that a forward keeps for its backward at the longest clip.
+    """What one system at one recipe's options measures. Bytes; activations are the most that is kept for the backward at the longest clip.
 
     parameters, trainable: counts of values. buffers: bytes. activations_fixed: what doesn't grow with the batch (half-precision copies of the weights).
     largest: the largest single activation of a clip; the backward pass holds gradients of about two of them. clip_bytes: an average clip in memory.

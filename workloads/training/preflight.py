@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from models.errors import RecipeError, ShardError, TrainingError
+from models.options import SentenceNetworkOptions
 from models.systems import SYSTEMS
 from models.translation.options import TranslationDecodingOptions
 from workloads.part_runners import in_this_process
@@ -71,19 +72,17 @@ def _check_texts(recipe: Recipe, index: Sequence[IndexRow]) -> None:
 
 def _too_long(recipe: Recipe, shards: ShardSet, index: Sequence[IndexRow]) -> list[str]:
     """Warnings of clips that CTC can't align: at their own length, or only where training resamples them to its shortest."""
-    stride = getattr(recipe.network, "temporal_stride", 1)
-    most, resampled = getattr(recipe.inputs, "max_frames", 1 << 30), getattr(recipe.inputs, "augment", True)
-    shortest = getattr(recipe.inputs, "shortest", 1.0) if resampled else 1.0
+    inputs, network = recipe.inputs, recipe.network
+    assert isinstance(network, SentenceNetworkOptions)
     needed = {row.name: steps_needed([shards.vocabulary.normalise(gloss) for gloss in row.glosses or ()]) for row in index}
-    always = [row.name for row in index if needed[row.name] > min(row.n_frames, most) // stride]
-    at_times = [row.name for row in index if row.name not in set(always) and needed[row.name] > -(-min(int(row.n_frames * shortest), most) // stride)]
+    always = [row.name for row in index if needed[row.name] > network.num_steps(len(inputs.evaluation_frames(row.n_frames)))]
+    others = [row for row in index if row.name not in set(always)]
+    at_times = [row.name for row in others if needed[row.name] > network.num_steps(inputs.shortest_length(row.n_frames))]
     texts = []
     if always:
         texts.append(f"{len(always)} training clips have more glosses than time steps; CTC counts nothing for them: {some(always)}")
     if at_times:
-        texts.append(
-            f"{len(at_times)} training clips have too few time steps when resampled to {shortest:g} of their length, and count nothing then: {some(at_times)}"
-        )
+        texts.append(f"{len(at_times)} training clips have too few time steps when training shortens them most, and count nothing then: {some(at_times)}")
     return texts
 
 

@@ -14,16 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from models.batch import Batch
 from models.inputs.clip import Clip
+from models.recomputation import blocks, recompute
 from models.systems import SYSTEMS
 from workloads.recipe import Recipe
 from workloads.shards import IndexRow, ShardSet
 from workloads.training.batches import FRAMES, generator
 from workloads.training.footprint import Measured
 from workloads.training.optim import freeze, make_optimizer, training_mode
+from workloads.training.tally import Tally, refuse
 from workloads.training.tasks import Task
 
 DRAWS = 64  # of a clip's training length, whose largest counts
@@ -58,7 +59,7 @@ class Probe:
         longest = self._clips([self.index[-1]])[0]
         length = self._longest_length(longest)
         saved = {size: self._saved(self._batch([longest] * size, [length] * size)) for size in ((2,) if self.recipe.train.precision == "fp32" else (2, 3))}
-        total = {size: sum(sizes) for size, sizes in saved.items()}
+        total = {size: tally.peak for size, tally in saved.items()}
         per_clip = total[3] - total[2] if 3 in total else total[2] // 2
         batch = self._batch([longest] * 2, [length] * 2)
         return Measured(
@@ -67,7 +68,7 @@ class Probe:
             buffers=sum(buffer.nbytes for buffer in self.network.buffers()),
             activations_fixed=max(0, total[2] - 2 * per_clip),
             activations_per_clip=per_clip,
-            largest_per_clip=max(saved[2]) // 2,
+            largest_per_clip=saved[2].largest // 2,
             batch_bytes_per_clip=sum(value.nbytes for value in vars(batch).values() if isinstance(value, Tensor)) // 2,
             clip_bytes=self._clip_bytes(),
         )
@@ -75,6 +76,8 @@ class Probe:
     def time(self) -> Speed:
         """Seconds. Takes some steps of a full batch, which change the probe's weights."""
         options = self.recipe.train
+        if options.recompute:
+            recompute(self.network, self.system.recomputed)
         clips = self._average_clips(options.batch_size)
         optimizer = make_optimizer(self.recipe.optim, self.network)
         seconds, deadline = list[float](), math.inf
@@ -132,19 +135,13 @@ class Probe:
         batch = self.recipe.inputs.training_batch(clips, lengths, generator(self.recipe.seed, FRAMES))
         return self.recipe.inputs.on_device(self.task.with_targets(batch, clips).to(self.device))
 
-    def _saved(self, batch: Batch) -> list[int]:
-        """Bytes of each storage that autograd saves of forward and loss, but parameters and buffers."""
-        own = {_storage(tensor) for tensor in [*self.network.parameters(), *self.network.buffers()]}
-        found: dict[int, tuple[StorageWeakRef, int]] = {}
-
-        def note(tensor: Tensor) -> None:
-            # A weak reference holds the storage's identity, not its memory: a forward of the longest clip fits where its backward wouldn't.
-            reference = StorageWeakRef(tensor.untyped_storage())
-            found.setdefault(reference.cdata, (reference, tensor.untyped_storage().nbytes()))
-
-        with torch.autograd.graph.saved_tensors_hooks(note, _refuse):
+    def _saved(self, batch: Batch) -> Tally:
+        """What autograd saves of forward and loss, but parameters and buffers."""
+        tally = Tally([*self.network.parameters(), *self.network.buffers()])
+        again = blocks(self.network, self.system.recomputed) if self.recipe.train.recompute else []
+        with torch.autograd.graph.saved_tensors_hooks(tally.note, refuse), tally.inside(again):
             self._total_loss(batch)
-        return [size for identity, (_, size) in found.items() if identity not in own] or [0]
+        return tally
 
     def _total_loss(self, batch: Batch) -> Tensor:
         training_mode(self.network, self.recipe.optim.frozen)
@@ -159,11 +156,3 @@ class Probe:
     def _wait(self) -> None:
         if torch.device(self.device).type == "cuda":
             torch.cuda.synchronize()
-
-
-def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _refuse(saved: None) -> Tensor:
-    raise AssertionError("what was only counted can't be differentiated")

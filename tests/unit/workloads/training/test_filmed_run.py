@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from models.posteriors import PosteriorReader
 from models.recognition import Recognition
 from models.systems import SYSTEMS
 from tests.unit.workloads.filmed import SHORT, TOY, toy
+from tests.unit.workloads.tiny_runs import altered_shards
 from workloads.evaluate import evaluate
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
@@ -25,6 +27,7 @@ from workloads.recipe import Recipe, load_recipe
 from workloads.scoring import Evaluation
 from workloads.shards import ShardSet
 from workloads.training import tracked
+from workloads.training.preflight import preflight
 from workloads.training.run import new_run, train
 
 # DeepSpeed's ZeRO uses what torch has deprecated.
@@ -89,6 +92,16 @@ def test_two_streams_from_shards_to_answers(filmed_shards: ShardSet, tmp_path: P
     reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=("ensemble", "fuse"))
     [read] = reader.recognise(clips[:1])
     assert {head: logits.shape for head, logits in read.logits.items()} == dict.fromkeys(("ensemble", "fuse"), (steps, len(bundle.classes)))
+
+
+def test_glosses_that_pictures_have_no_steps_for_are_told(filmed_shards: ShardSet, tmp_path: Path) -> None:
+    """A step is four frames: twice as many glosses as steps are still half as many as frames."""
+    [first, *_] = filmed_shards.index("train")
+    glosses = list(islice(cycle(filmed_shards.vocabulary.entries[-2:]), first.n_frames // 2))
+    shards = ShardSet.open(altered_shards(filmed_shards.path, tmp_path / "shards", lambda row: {**row, "gloss": glosses} if row["name"] == first.name else row))
+    for name in ("demo_corrnet", "demo_rgb", "demo_twostream"):
+        [text] = preflight(load_recipe(name, [*toy(load_recipe(name)), f"data.shards={shards.path}"]), shards)
+        assert text == f"1 training clips have more glosses than time steps; CTC counts nothing for them: {first.name}"
 
 
 def test_pictures_that_shards_lack_are_told_of_before_a_run(tmp_path: Path) -> None:
