@@ -80,7 +80,8 @@ class _Stage:
         left, top, width, height = PICTURE
         shown = self.painter.paint(frame)
         scale = min(width / shown.shape[1], height / shown.shape[0])
-        shown = cv2.resize(shown, (round(shown.shape[1] * scale), round(shown.shape[0] * scale)), interpolation=cv2.INTER_AREA)
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        shown = cv2.resize(shown, (round(shown.shape[1] * scale), round(shown.shape[0] * scale)), interpolation=method)
         x, y = left + (width - shown.shape[1]) // 2, top + (height - shown.shape[0]) // 2
         out[y : y + shown.shape[0], x : x + shown.shape[1]] = shown
         if not self.explanation.isolated:
@@ -122,6 +123,6 @@ class _Stage:
             moment = self.explanation.peak_frame(sign) / per_unit
             time = f"{moment:.2f} s" if self.explanation.clip.fps else f"frame {moment:.0f}"
             y = 0.83 - line * position
-            size = min(18, 260 * line)
+            size = min(18, 390 * line)  # three quarters of the line, in points
             figure.text(0.58, y, f"{'▶ ' if on else ''}{sign.name}", fontsize=size, fontweight="bold" if on else "normal", color=colours[position], va="center")
             figure.text(0.97, y, f"{time}   {sign.confidence:.0%}", fontsize=0.7 * size, color=SOFT, va="center", ha="right")

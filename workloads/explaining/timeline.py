@@ -70,7 +70,7 @@ def _curves(axes: Axes, explanation: Explanation, active: int | None) -> None:
         axes.axvspan(first, last, color=colour, alpha=0.16 * strength, linewidth=0)
         axes.plot(times, explanation.posteriors[:, sign.index], color=colour, alpha=strength, linewidth=2.2)
         level = 1.05 + 0.13 * (position % 2)  # neighbours' names don't meet
-        x, side = _label_place((first + last) / 2, end)
+        x, side = _label_place(first, last, end)
         axes.text(x, level, sign.name, color=colour, alpha=max(strength, 0.45), ha=side, va="bottom", fontsize=11, fontweight="bold")
     axes.set_xlim(0, end)
     axes.set_ylim(0, 1.34)
@@ -80,8 +80,9 @@ def _curves(axes: Axes, explanation: Explanation, active: int | None) -> None:
     axes.legend(loc="upper right", bbox_to_anchor=(1, -0.12), frameon=False, fontsize=9, labelcolor=INK)
 
 
-def _label_place(middle: float, end: float) -> tuple[float, str]:
-    """Where a name stands and what of it: at the axis' ends it must not hang over."""
+def _label_place(first: float, last: float, end: float) -> tuple[float, str]:
+    """Where the name of a span stands and what of it: at the axis' ends it must not hang over."""
+    middle = (first + last) / 2
     if middle < EDGE * end:
-        return 0.004 * end, "left"
-    return (end, "right") if middle > (1 - EDGE) * end else (middle, "center")
+        return max(first, 0.0) + 0.004 * end, "left"
+    return (min(last, end), "right") if middle > (1 - EDGE) * end else (middle, "center")
