@@ -22,7 +22,7 @@ import torch
 from models.errors import CorpusError
 
 # What the unpickler and gzip raise for damaged bytes.
-_DAMAGE = (
+DAMAGE = (
     pickle.UnpicklingError,
     zlib.error,
     EOFError,
@@ -45,12 +45,12 @@ def load_pickle(path: Path, *, encoding: str = "ASCII") -> Any:
     """
     try:
         with _opened(path) as file:
-            return _RestrictedUnpickler(file, encoding=encoding).load()
+            return RestrictedUnpickler(file, encoding=encoding).load()
     except OSError as error:
         raise CorpusError(f"{path}: can't be read ({error.strerror or error})") from None
     except CorpusError as error:
         raise CorpusError(f"{path}: {error}") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:120]
         raise CorpusError(f"{path}: not a readable pickle, truncated or damaged ({type(error).__name__}: {reason})") from None
 
@@ -61,7 +61,9 @@ def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path) if gzipped else path.open("rb")
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
+    """Refuses every global but those of `_ALLOWED`."""
+
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]

@@ -237,7 +237,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--member", metavar="NAME", help="with --published: the member of the recipe's ensemble, such as bone (default: the first)")
     parser.add_argument("--any-stream", action="store_true", help="with --published: evaluate weights on a stream that they don't seem to belong to")
     parser.add_argument("--features", type=Path, metavar="CHECKPOINT", help="with --published of singlestream_slt, twostream_slt: their released recogniser")
-    parser.add_argument("--vocabulary", type=Path, help="gloss vocabulary of --published: gloss2ids.pkl, .tsv, .tsv.gz or .json (default: the shards')")
+    parser.add_argument(
+        "--vocabulary", type=Path, help="vocabulary of --published: gloss2ids.pkl, gloss_dict.npy, .tsv, .tsv.gz or .json (default: the shards')"
+    )
     parser.add_argument("--shards", required=True, help="folder that workloads/preprocess.py wrote, which every node must see, or its s3:// URI")
     parser.add_argument("--split", default="test", help="a split of the shards: dev, test, ... (default: test)")
     add_decoding_arguments(parser)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.boxed import load_boxed
 from models.errors import CorpusError, VocabularyError
 from models.pickles import load_pickle
 from models.vocabulary import Vocabulary, build_vocabulary
@@ -17,7 +18,8 @@ TWOSTREAM_PHOENIX2014T_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "z
 
 
 def import_vocabulary(path: Path, lower_case: bool) -> Vocabulary:
-    """Read a vocabulary file: a pickled dict gloss → id (`gloss2ids.pkl`), a table with the columns id and gloss (.tsv, .tsv.gz), or our own .json.
+    """Read a vocabulary file: a pickled dict gloss → id (`gloss2ids.pkl`), the VAC family's `gloss_dict.npy` (gloss → id and count), a table with the
+    columns id and gloss (.tsv, .tsv.gz), or our own .json.
 
     Two glosses of one id: the later one names the id, the earlier becomes an alias (TwoStream's Phoenix-2014: id 4 is `REGEN`, `<mask>` its alias).
     `lower_case`: look glosses up in lower case; a file of ours states it itself, and a file whose glosses are mostly written with capitals keeps their case,
@@ -26,7 +28,7 @@ def import_vocabulary(path: Path, lower_case: bool) -> Vocabulary:
     """
     if path.suffix == ".json":
         return Vocabulary.load(path)
-    pairs = _table(path) if path.name.endswith((".tsv", ".tsv.gz")) else _pickled(path)
+    pairs = _table(path) if path.name.endswith((".tsv", ".tsv.gz")) else _counted(path) if path.suffix == ".npy" else _pickled(path)
     entries, aliases = _entries(pairs, path)
     return Vocabulary(entries=entries, aliases=aliases, lower_case=lower_case and not _written_with_capitals(entries))
 
@@ -43,13 +45,22 @@ def twostream_phoenix2014t_vocabulary(sentences: Iterable[Iterable[str]]) -> Voc
 
 
 def _pickled(path: Path) -> list[tuple[str, int]]:
+    return [(gloss, _id(index, gloss, path)) for gloss, index in _dict(path, load_pickle).items()]
+
+
+def _counted(path: Path) -> list[tuple[str, int]]:
+    """Ids are followed by how often the gloss occurs."""
+    return [(gloss, _id(entry[0] if isinstance(entry, list) and entry else entry, gloss, path)) for gloss, entry in _dict(path, load_boxed).items()]
+
+
+def _dict(path: Path, load: Callable[[Path], Any]) -> dict[Any, Any]:
     try:
-        value = load_pickle(path)
+        value = load(path)
     except CorpusError as error:
         raise VocabularyError(str(error)) from None
     if not isinstance(value, dict):
         raise VocabularyError(f"{path}: holds a {type(value).__name__}, and a dict from gloss to id is expected")
-    return [(gloss, _id(index, gloss, path)) for gloss, index in value.items()]
+    return value
 
 
 def _table(path: Path) -> list[tuple[str, int]]:

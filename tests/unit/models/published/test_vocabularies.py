@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.errors import VocabularyError
@@ -50,6 +51,35 @@ def test_table_and_own_file(tmp_path: Path) -> None:
 
 def test_ids_from_one_get_the_blank_in_front(tmp_path: Path) -> None:
     assert import_vocabulary(pickled(tmp_path / "v.pkl", {"A": 1, "B": 2}), lower_case=False).entries == ("<blank>", "A", "B")
+
+
+def test_a_dict_of_ids_and_counts_in_a_numpy_file(tmp_path: Path) -> None:
+    np.save(tmp_path / "gloss_dict.npy", {"ABEND": [1, 15], "WIND": [2, 3]})  # type: ignore[arg-type]
+    assert import_vocabulary(tmp_path / "gloss_dict.npy", lower_case=False).entries == ("<blank>", "ABEND", "WIND")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"ABEND": ["first"]}, "'ABEND' has the id 'first', and a whole number is expected"),
+        (["ABEND"], "holds <U5 of shape"),
+        ({"ABEND": Path("x")}, "refers to pathlib"),
+        (np.array([{}, {}]), "holds object of shape"),
+        ("ABEND", "holds <U5 of shape"),
+    ],
+)
+def test_other_numpy_files_are_refused(tmp_path: Path, value: Any, message: str) -> None:
+    np.save(tmp_path / "v.npy", value)
+    with pytest.raises(VocabularyError, match=message):
+        import_vocabulary(tmp_path / "v.npy", lower_case=False)
+
+
+@pytest.mark.parametrize("kept", [3, 60, 200])
+def test_a_torn_numpy_file_is_refused(tmp_path: Path, kept: int) -> None:
+    np.save(tmp_path / "whole.npy", {"ABEND": [1, 15]})  # type: ignore[arg-type]
+    (tmp_path / "v.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:kept])
+    with pytest.raises(VocabularyError, match=r"v\.npy: not a readable .npy file of one object"):
+        import_vocabulary(tmp_path / "v.npy", lower_case=False)
 
 
 def test_glosses_in_capitals_stay_reachable(tmp_path: Path) -> None:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from cluster.tracking import NullTracker
 from models.answering import Unanswered
 from models.bundle import Bundle, load_bundle
+from models.corrnet import published as corrnet_published
 from models.errors import RecipeError
 from models.inputs.frames import EncodedPictures
+from models.mstfnet import published as mstfnet_published
 from models.posteriors import PosteriorReader
 from models.recognition import Recognition
+from models.slowfastsign import published as slowfastsign_published
 from models.systems import SYSTEMS
+from models.twostream import published as twostream_published
+from models.vocabulary import Vocabulary
 from tests.unit.workloads.filmed import SHORT, TOY, toy
 from tests.unit.workloads.tiny_runs import altered_shards
-from workloads.evaluate import evaluate
+from workloads.evaluate import evaluate, main
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
 from workloads.preprocess import PreprocessOptions, preprocess
@@ -92,6 +102,36 @@ def test_two_streams_from_shards_to_answers(filmed_shards: ShardSet, tmp_path: P
     reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=("ensemble", "fuse"))
     [read] = reader.recognise(clips[:1])
     assert {head: logits.shape for head, logits in read.logits.items()} == dict.fromkeys(("ensemble", "fuse"), (steps, len(bundle.classes)))
+
+
+RELEASES: dict[str, tuple[str, Callable[[Any], dict[str, Tensor]]]] = {  # recipe → what a released file calls its weights, and their names there
+    "demo_corrnet": ("model_state_dict", corrnet_published.export),
+    "demo_mstfnet": ("model_state_dict", mstfnet_published.export),
+    "demo_slowfastsign": ("model_state_dict", slowfastsign_published.export),
+    "demo_rgb": ("model_state", twostream_published.export_single),
+    "demo_twostream": ("model_state", twostream_published.export_two_stream),
+}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_released_checkpoints_are_evaluated(name: str, filmed_shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = [*toy(load_recipe(name)), f"data.shards={filmed_shards.path}"]
+    recipe = load_recipe(name, changes)
+    glosses = sorted({gloss for split in ("train", "dev", "test") for row in filmed_shards.index(split) for gloss in row.glosses or ()})
+    np.save(tmp_path / "gloss_dict.npy", {gloss: [place, 1] for place, gloss in enumerate(glosses, 1)})  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    network = SYSTEMS[recipe.system].build(recipe.network, len(glosses) + 1)
+    key, export = RELEASES[name]
+    torch.save({"epoch": 1, key: export(network)}, tmp_path / "best.pt")
+    released = ["--published", str(tmp_path / "best.pt"), "--vocabulary", str(tmp_path / "gloss_dict.npy"), "--recipe", name]
+    place = ["--shards", str(filmed_shards.path), "--in-process", "--out", str(tmp_path / "out"), "--format", "json"]
+    main([*released, *(word for change in changes for word in ("--set", change)), *place])
+    record = json.loads(capsys.readouterr().out)
+    bundle = load_bundle(tmp_path / "out" / "bundle")
+    assert (record["head"], record["weights"], bundle.classes) == (recipe.decoding.head, bundle.checksum, Vocabulary(entries=("<blank>", *glosses)))
+    kept = bundle.network().state_dict()
+    for entry, value in network.state_dict().items():
+        assert torch.equal(kept[entry], value), entry
 
 
 def test_glosses_that_pictures_have_no_steps_for_are_told(filmed_shards: ShardSet, tmp_path: Path) -> None:
