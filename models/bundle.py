@@ -3,7 +3,7 @@
     bundle.json          what it is: system, options, decoding, corpus, metrics, provenance, checksums
     weights.safetensors  float32
     vocabulary.json      glosses and their ids; of isolated signs classes.json, their names and ids
-    samples/*.npz        a few clips to try it on, where the licence of the data allows
+    samples/             a few clips to try it on (.npz, .mp4), where the licence of the data allows
     tokens/              of a network that translates: its SentencePiece model, id map and gloss vocabulary
     recipe.yaml          how it was trained; provenance only, nothing reads it
     README.md            the model card, for people to read and to edit; the only file without a checksum
@@ -124,7 +124,7 @@ class Bundle:
 
     def samples(self) -> list[Clip]:
         """The clips that travel with the bundle, with their annotation."""
-        return [read_sample(self.folder / name) for name in sorted(self.files) if name.startswith(f"{SAMPLES_FOLDER}/")]
+        return [read_sample(self.folder / name) for name in sorted(self.files) if name.startswith(f"{SAMPLES_FOLDER}/") and name.endswith(".npz")]
 
 
 def save_bundle(

@@ -11,7 +11,8 @@ from serve.problems import ProblemError, problem_responses
 from serve.schemas import MODEL_EXAMPLE, SAMPLE_EXAMPLE, Health, Models, Samples
 
 AWAY = ("unauthorized", "internal", "not-ready", "timeout")
-NPZ = "application/x-npz"
+NPZ, MP4 = "application/x-npz", "video/mp4"
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def add_service_endpoints(app: FastAPI, context: Context) -> None:
@@ -47,16 +48,16 @@ def add_service_endpoints(app: FastAPI, context: Context) -> None:
         dependencies=admitted,
         response_class=Response,
         responses={
-            200: {"content": {NPZ: {"schema": {"type": "string", "format": "binary"}}}, "description": "a keypoint file, to send to /v1/recognize"},
+            200: {"content": dict.fromkeys((NPZ, MP4), BINARY), "description": "a keypoint file or a video, to send to /v1/recognize"},
             **problem_responses("no-sample", "invalid-parameter", *AWAY),
         },
     )
     async def sample(number: Annotated[int, Path(ge=0, le=9999)]) -> Response:
-        """A sample as a keypoint file (`.npz`)."""
+        """A sample as a keypoint file (`.npz`), or as a video (`.mp4`) where the model looks at pictures."""
         content = await in_time(lambda: backend.sample(number), settings.timeout_s)
         if content is None:
             raise ProblemError("no-sample", f"there is no sample {number}: /v1/samples lists them")
-        return Response(content, media_type=NPZ)
+        return Response(content, media_type=MP4 if content[4:8] == b"ftyp" else NPZ)
 
     @app.get("/v1/health/live", tags=["service"], summary="Whether the service lives", responses={200: {"model": Health}, **problem_responses("internal")})
     async def live() -> JSONResponse:

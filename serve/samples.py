@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.inputs.clip import Clip
+from models.media.segment import VideoSegment
 
 
 def sample_card(number: int, clip: Clip) -> dict[str, Any]:
@@ -17,7 +18,9 @@ def sample_card(number: int, clip: Clip) -> dict[str, Any]:
 
 
 def sample_file(clip: Clip) -> bytes:
-    """The clip as a keypoint file (`.npz`), without its annotation."""
+    """The clip's pictures as a video (`.mp4`), else the clip as a keypoint file (`.npz`), without its annotation."""
+    if isinstance(clip.frames, VideoSegment):
+        return clip.frames.content
     arrays: dict[str, np.ndarray] = {"keypoints": clip.keypoints, "frame_size": np.array(clip.frame_size, dtype=np.int32)}
     if clip.fps is not None:
         arrays["fps"] = np.array(clip.fps)

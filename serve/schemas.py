@@ -141,7 +141,7 @@ class Models(Strict):
 class Sample(Strict):
     """A clip that travels with the bundle, with its annotation where it has one."""
 
-    number: int = Field(description="its keypoint file is at /v1/samples/{number}")
+    number: int = Field(description="its keypoint file, or video, is at /v1/samples/{number}")
     name: str
     num_frames: int
     fps: float | None

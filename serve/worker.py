@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ class ModelWorker:
         return self._model.samples()
 
     def sample(self, number: int) -> bytes | None:
-        """A sample clip as a keypoint file; None where there is no such."""
+        """A sample clip as a keypoint file, or as a video where the model looks at pictures; None where there is no such."""
         return self._model.sample(number)
 
     def follow(self) -> bool:
@@ -121,12 +122,16 @@ class LoadedModel:
 
     def samples(self) -> list[dict[str, Any]]:
         """What `/v1/samples` lists."""
-        return [sample_card(number, clip) for number, clip in enumerate(self._bundle.samples())]
+        return [sample_card(number, clip) for number, clip in enumerate(self._samples)]
 
     def sample(self, number: int) -> bytes | None:
-        """A sample clip as a keypoint file; None where there is no such."""
-        clips = self._bundle.samples()
-        return sample_file(clips[number]) if number < len(clips) else None
+        """A sample clip as a keypoint file, or as a video where the model looks at pictures; None where there is no such."""
+        return sample_file(self._samples[number]) if number < len(self._samples) else None
+
+    @cached_property
+    def _samples(self) -> list[Clip]:
+        """None where pictures are read and no video is taken."""
+        return self._bundle.samples() if "frames" not in self.card["modalities"] or "video" in self.card["takes"] else []
 
     def _refused(self, choice: Choice) -> Reply | None:
         members = self.card["members"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from io import BytesIO
 from typing import Any, Literal
 
 import cv2
@@ -13,6 +11,7 @@ import numpy as np
 
 from models.errors import RecordingError
 from models.media import VideoClip
+from models.media.segment import encoded_segment
 from workloads.shards import VIDEO_FORM
 
 Encoding = Literal["jpeg", "webp", "png", "h264"]
@@ -21,8 +20,6 @@ CHUNK = 32  # pictures that are held decoded at a time
 
 # By measurement (README): quality is JPEG's and WebP's 0..100, and H.264's rate factor, where less is better; PNG loses nothing.
 DEFAULT_QUALITY = {"jpeg": 95, "webp": 90, "png": 1, "h264": 16}
-KEYFRAME_INTERVAL = 12  # places where decoding can begin: half a second
-
 _JPEG = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
@@ -64,7 +61,7 @@ def encode_clip(clip: VideoClip, options: FrameOptions, fps: float | None = None
     box = _checked_crop(options.crop, clip.frames.size)
     size = options.size or (box[2] - box[0], box[3] - box[1])
     pictures = _prepared(clip, chosen, box, size)
-    encoded = [segment(pictures, size, rate, _quality(options))] if options.encoding == VIDEO_FORM else [_picture(entry, options) for entry in pictures]
+    encoded = [encoded_segment(pictures, size, rate, _quality(options))] if options.encoding == VIDEO_FORM else [_picture(entry, options) for entry in pictures]
     return EncodedClip(pictures=encoded, form=options.encoding, size=size, chosen=chosen, fps=rate)
 
 
@@ -120,22 +117,3 @@ def _picture(picture: np.ndarray, options: FrameOptions) -> bytes:
     suffix, parameters = settings[options.encoding]
     _, encoded = cv2.imencode(suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), parameters)
     return encoded.tobytes()
-
-
-def segment(pictures: Iterator[np.ndarray], size: tuple[int, int], fps: float | None, rate_factor: int, *, interval: int = KEYFRAME_INTERVAL) -> bytes:
-    """One MP4 of H.264, colours at full resolution so that any size will do, without frames that need later ones; a key frame at each `interval`."""
-    import av
-
-    rate = Fraction(fps or 25.0).limit_denominator(1000)
-    file = BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream: Any = container.add_stream(
-            "libx264", rate=rate, options={"crf": str(rate_factor), "g": str(interval), "bf": "0", "preset": "medium", "threads": "1"}
-        )
-        stream.width, stream.height, stream.pix_fmt = *size, "yuv444p"
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = number, 1 / rate
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return file.getvalue()

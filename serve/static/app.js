@@ -85,10 +85,15 @@ function wire() {
 
 async function trySample() {
   const chosen = element("sample").selectedOptions[0];
-  await work(async (signal) => {
-    const content = await getBytes(`/v1/samples/${chosen.value}`);
-    return recognise(content, { name: chosen.text.split(" (")[0], type: KEYPOINTS.npz, onSent: say, signal });
-  });
+  let content;
+  try {
+    content = await getBytes(`/v1/samples/${chosen.value}`);
+  } catch (problem) {
+    tell(problem);
+    return;
+  }
+  const request = { name: chosen.text.split(" (")[0], type: content.type, onSent: say };
+  await work((signal) => recognise(content, { ...request, signal }), content.type === VIDEOS.mp4 && content);
 }
 
 async function take(file) {

@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader
 
 from models.inputs.clip import Clip
 from models.media import read_video
+from models.media.segment import encoded_segment
 from models.vac.inputs import FrameInputs
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.naive_pictures import PictureFolders, collate
 from tests.benchmarks.stack import Bench
 from workloads.corpora.synthetic import SyntheticOptions, plan, render
-from workloads.frame_encoding import FrameOptions, segment
+from workloads.frame_encoding import FrameOptions
 from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.shards import ShardSet
 from workloads.training.batches import EpochBatches
@@ -156,5 +157,5 @@ def _video(path: Path, num_frames: int, side: int, interval: int) -> Path:
     options = SyntheticOptions(num_train=1, num_dev=1, min_glosses=6)
     pictures = render(options, plan(options)[0], width=side, height=side)
     chosen = pictures[np.arange(num_frames) % len(pictures)]
-    path.write_bytes(segment(iter(chosen), (side, side), 25.0, 20, interval=interval))
+    path.write_bytes(encoded_segment(iter(chosen), (side, side), 25.0, 20, interval=interval))
     return path

@@ -175,7 +175,7 @@ def write_bundle(recipe: Recipe, folder: Path, shards: ShardSet, task: Task, che
         },
         recipe=recipe.dump(),
         provenance=provenance(),
-        samples=list(shards.rows(recipe.data.dev_split, names)) if names else (),
+        samples=list(shards.rows(recipe.data.dev_split, names, modalities=recipe.inputs.modalities)) if names else (),
         tokens=tokens_of(recipe) if SYSTEMS[recipe.system].translates else None,
     )
 

@@ -7,9 +7,11 @@ import json
 import shutil
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -19,10 +21,12 @@ from torch import nn
 from models.bundle import Bundle, CorpusCard, DecodingOptions, load_bundle
 from models.bundle_weights import fill_network, write_weights
 from models.errors import BundleError
+from models.inputs.frames import Pictures
 from models.inputs.keypoints import KeypointInputs
 from models.mska.network import Mska
 from models.version import VERSION
 from models.vocabulary import Vocabulary
+from tests.unit.models.media.videos import numbered
 from tests.unit.tiny import OPTIONS, VOCABULARY, save_tiny_bundle, tiny_clip, tiny_network
 
 
@@ -102,6 +106,23 @@ def test_samples_come_back_with_their_annotation(tmp_path: Path) -> None:
     for sample, clip in zip(read, clips, strict=True):
         np.testing.assert_array_equal(sample.keypoints, clip.keypoints)
         assert {**vars(sample), "keypoints": None} == {**vars(clip), "keypoints": None}
+
+
+@pytest.mark.parametrize(("width", "pixel_format"), [(64, "yuv420p"), (63, "yuv444p")])
+def test_pictures_of_samples_are_videos_that_browsers_play(width: int, pixel_format: str, tmp_path: Path) -> None:
+    """H.264 with half of the colour where that is possible: of an even size."""
+    pictures = numbered(35, width=width)
+    clip = replace(tiny_clip("a", num_frames=35), frames=Pictures(array=pictures))
+    one, two = (save_tiny_bundle(tmp_path / name, samples=[clip]) for name in ("one", "two"))
+    assert (one.folder / "samples/00_a.mp4").read_bytes() == (two.folder / "samples/00_a.mp4").read_bytes()
+    with av.open(str(one.folder / "samples/00_a.mp4")) as container:
+        assert (container.streams.video[0].codec_context.name, container.streams.video[0].codec_context.pix_fmt) == ("h264", pixel_format)
+        assert container.streams.video[0].average_rate == 25
+    [sample] = one.samples()
+    assert sample.frames is not None
+    difference = sample.frames.decode(range(35)).astype(int) - pictures
+    assert np.abs(difference).mean() < 3
+    np.testing.assert_array_equal(sample.keypoints, clip.keypoints)
 
 
 def test_a_bundle_takes_the_place_of_an_older_one(tmp_path: Path) -> None:

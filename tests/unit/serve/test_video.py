@@ -7,12 +7,14 @@ import base64
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.bundle import Bundle
+from models.inputs.frames import Pictures
 from models.media import parse_video
 from models.pose import pose_estimator
 from serve.cards import taken
@@ -157,7 +159,8 @@ def test_damaged_videos_are_refused_or_recognised(folder: Path, video: bytes) ->
 
 
 def test_a_network_of_pictures_answers_as_predict_answers_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seeing = save_seeing_bundle(folder / "seeing")
+    shown = replace(tiny_clip("shown", num_frames=20, glosses=("G0",)), frames=Pictures(array=numbered(20)), frame_size=(64, 48))
+    seeing = save_seeing_bundle(folder / "seeing", samples=[shown])
     file = write_video(folder / "pictures.mp4", np.random.default_rng(0).integers(0, 256, (20, 48, 64, 3), dtype=np.uint8))
     assert predict(["--bundle", str(seeing.folder), "--format", "json", str(file)]) == 0
     expected = json.loads(capsys.readouterr().out)["clips"][0]
@@ -165,7 +168,16 @@ def test_a_network_of_pictures_answers_as_predict_answers_it(folder: Path, capsy
     answer = recognise(app, file.read_bytes(), "video/mp4", name=str(file), keypoints=True).json()
     assert {key: answer[key] for key in expected} == expected
     assert "keypoints" not in answer
-    app.state.context.pictures.capacity = 0
-    assert code_of(recognise(app, file.read_bytes(), "video/mp4")) == (503, "overloaded")
     assert answer["model"]["takes"] == ["video"]
     assert code_of(recognise(app, npz(tiny_clip()))) == (422, "unusable-keypoints")
+    (listed,) = call(app, "GET", "/v1/samples").json()["samples"]
+    assert (listed["name"], listed["num_frames"], listed["reference"]) == ("shown", 20, "G0")
+    sample = call(app, "GET", "/v1/samples/0")
+    assert sample.headers["content-type"] == "video/mp4"
+    answer = recognise(app, sample.content, "video/mp4").json()
+    assert answer["num_frames"] == 20
+    app.state.context.pictures.capacity = 0
+    assert code_of(recognise(app, file.read_bytes(), "video/mp4")) == (503, "overloaded")
+    without = local_api(seeing.folder, video=False)
+    assert call(without, "GET", "/v1/samples").json()["samples"] == []
+    assert code_of(call(without, "GET", "/v1/samples/0")) == (404, "no-sample")
