@@ -57,19 +57,25 @@ class EncodedPictures:
 
     def decode(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         width, height = self.size
-        wanted, rows = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)  # resampling repeats frames
-        decoded = np.empty((len(wanted), height, width, 3), dtype=np.uint8)
+        decoded = np.empty((len(indices), height, width, 3), dtype=np.uint8)
+        self.decode_into(decoded, indices)
+        return decoded
 
-        def fill(row: int) -> None:
-            decoded[row] = self._picture(int(wanted[row]))
+    def decode_into(self, out: np.ndarray, indices: Sequence[int] | np.ndarray) -> None:
+        """As `decode`, into `out` (N, H, W, 3): a batch of pictures is large, and copying it costs half of what decoding it does."""
+        wanted, first, rows = np.unique(np.asarray(indices, dtype=np.int64), return_index=True, return_inverse=True)  # resampling repeats frames
+
+        def fill(place: int) -> None:
+            out[first[place]] = self._picture(int(wanted[place]))
 
         threads = _num_threads()  # OpenCV lets go of Python's lock while it decodes
         if threads > 1 and len(wanted) >= WORTH_THREADS:
             list(_decoders(os.getpid(), threads).map(fill, range(len(wanted))))
         else:
-            for row in range(len(wanted)):
-                fill(row)
-        return decoded if np.array_equal(rows, np.arange(len(wanted))) else decoded[rows]
+            for place in range(len(wanted)):
+                fill(place)
+        for row in np.setdiff1d(np.arange(len(rows)), first):
+            out[row] = out[first[rows[row]]]
 
     def _picture(self, index: int) -> np.ndarray:
         picture = cv2.imdecode(np.frombuffer(self.pictures[index] or b"?", np.uint8), cv2.IMREAD_COLOR_RGB)  # OpenCV raises for no bytes at all

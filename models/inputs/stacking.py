@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.errors import RecordingError
 from models.inputs.clip import Clip
+from models.inputs.frames import EncodedPictures
 
 LANCZOS = cv2.INTER_LANCZOS4
 
@@ -22,17 +23,21 @@ class Fit(Protocol):
     def __call__(self, pictures: np.ndarray, /) -> np.ndarray: ...
 
 
-def stacked(clips: Sequence[Clip], frames: Sequence[np.ndarray], size: tuple[int, int], fit: Fit) -> Tensor:
+def stacked(clips: Sequence[Clip], frames: Sequence[np.ndarray], size: tuple[int, int], fit: Fit, *, always_fit: bool = False) -> Tensor:
     """uint8 (B, T, 3, H, W) of the frames `frames` of each clip, in memory channels last; beyond a clip's frames its last one repeats.
 
-    size: height and width that `fit` brings pictures to. Raises RecordingError, with the clip's name, for a picture that can't be decoded.
+    size: height and width that `fit` brings pictures to; always_fit: those that have it, too.
+    Raises RecordingError, with the clip's name, for a picture that can't be decoded.
     """
     height, width = size
     pixels = np.empty((len(clips), max(map(len, frames)), height, width, 3), dtype=np.uint8)
     for row, clip, indices in zip(pixels, clips, frames, strict=True):
         assert clip.frames is not None
         try:
-            row[: len(indices)] = fit(clip.frames.decode(indices))
+            if isinstance(clip.frames, EncodedPictures) and clip.frames.size == (width, height) and not always_fit:
+                clip.frames.decode_into(row[: len(indices)], indices)
+            else:
+                row[: len(indices)] = fit(clip.frames.decode(indices))
         except RecordingError as error:
             raise RecordingError(f"{clip.name}: {error}") from None
         row[len(indices) :] = row[len(indices) - 1]

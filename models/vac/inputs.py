@@ -100,7 +100,7 @@ class FrameInputs(Inputs):
         return Batch(
             names=tuple(clip.name for clip in clips),
             keypoints=torch.empty(len(clips), max(map(len, frames)), 0, 3),
-            frames=stacked(clips, frames, (self.size, self.size), self._fitted),
+            frames=stacked(clips, frames, (self.size, self.size), self._fitted, always_fit=self.top_cut > 0),
             frame_sizes=torch.tensor([clip.frame_size for clip in clips], dtype=torch.float32),
             lengths=torch.tensor([len(indices) for indices in frames]),
             rotations=torch.zeros(len(clips)),
