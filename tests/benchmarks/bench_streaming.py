@@ -32,22 +32,12 @@ def measure(bench: Bench) -> list[Figure]:
 
 def streamed(folder: Path, store_bytes: int) -> Figure:
     """One pass over a corpus of TIMES the store."""
-    folder.mkdir(parents=True)
-    sizes = [_shard(folder, number, store_bytes // 16) for number in range(FILES)]
-    files = [str(path) for path, _ in sizes]
-    repeats = -(-TIMES * store_bytes // sum(size for _, size in sizes))
+    files = corpus(folder, FILES, store_bytes // 16, TIMES * store_bytes)
     with connect(num_cpus=3, object_store_bytes=store_bytes, driver_logs=False):
-        import ray.data
-
-        quiet_logging()
-        quiet_ray_data()
-        began, read = time.perf_counter(), 0
-        dataset = ray.data.read_parquet(files * repeats, columns=columns_of(SCHEMA, ["frames"]))
-        for clip in stream(dataset):
-            assert isinstance(clip.frames, EncodedPictures)
-            read += sum(map(len, clip.frames.pictures))
+        began = time.perf_counter()
+        read = bytes_streamed(files)
         seconds = time.perf_counter() - began
-        spilled = _spilled_bytes()
+        spilled = spilled_bytes()
     return Figure(
         name=f"streaming, {read / store_bytes:.0f} times the object store: spilled / read",
         rounds=(100 * spilled / read,),
@@ -55,6 +45,26 @@ def streamed(folder: Path, store_bytes: int) -> Figure:
         note=f"{spilled / 1e6:,.0f} of {read / 1e6:,.0f} MB through a store of {store_bytes / 1e6:,.0f} MB, {read / 1e6 / seconds:,.0f} MB/s",
         at_most=100.0,
     )
+
+
+def corpus(folder: Path, num_files: int, file_bytes: int, num_bytes: int) -> list[str]:
+    """Shards of `num_bytes` in all: `num_files` that are written, each named again and again."""
+    folder.mkdir(parents=True)
+    sizes = [_shard(folder, number, file_bytes) for number in range(num_files)]
+    return [str(path) for path, _ in sizes] * -(-num_bytes // sum(size for _, size in sizes))
+
+
+def bytes_streamed(files: list[str]) -> int:
+    """Bytes of the pictures of one pass, on the cluster that is connected."""
+    import ray.data
+
+    quiet_logging()
+    quiet_ray_data()
+    read = 0
+    for clip in stream(ray.data.read_parquet(files, columns=columns_of(SCHEMA, ["frames"]))):
+        assert isinstance(clip.frames, EncodedPictures)
+        read += sum(map(len, clip.frames.pictures))
+    return read
 
 
 def _shard(folder: Path, number: int, num_bytes: int) -> tuple[Path, int]:
@@ -74,7 +84,7 @@ def _write(path: Path, pictures: list[bytes], count: int) -> None:
             writer.write_table(pa.Table.from_pylist([{**row, "name": f"{path.stem}/{start}"}], schema=SCHEMA))
 
 
-def _spilled_bytes() -> int:
+def spilled_bytes() -> int:
     """What the cluster wrote to disk for want of memory, by its own account."""
     import ray
     from ray._private.internal_api import memory_summary
