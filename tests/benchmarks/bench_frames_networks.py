@@ -1,9 +1,15 @@
-"""A training step of S3D and of TwoStream-SLR against their naive forms: CPU time on one thread."""
+"""A training step of S3D and of TwoStream-SLR against their naive forms: CPU time on one thread.
+
+Each pair runs in a process of its own, with the environment that a training's workers have.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,31 +22,57 @@ from models.s3d.network import S3d
 from models.twostream.config import KEYPOINT_TRUNK, TwoStreamOptions
 from models.twostream.network import AUXILIARY_HEADS, HEADS, TwoStream
 from tests.benchmarks import naive_s3d, naive_twostream
+from tests.benchmarks.apart import apart
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench
 
 NUM_CLASSES = 64
 GOAL = 0.9
+MODULE = "tests.benchmarks.bench_frames_networks"
+NETWORKS = RGB, MAPS, TWO_STREAM = ("S3D, RGB", "S3D, heatmaps", "TwoStream-SLR")
 Step = Callable[[], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """width: share of the published channels."""
+
+    width: float
+    frames: int
+    side: int
+    rounds: int
+
+
+FULL, QUICK = Size(width=1.0, frames=32, side=128, rounds=5), Size(width=1 / 16, frames=16, side=64, rounds=2)
 
 
 def measure(bench: Bench) -> list[Figure]:
     """Ours over naive, for the RGB trunk, the keypoint trunk and TwoStream-SLR with all its losses; the outputs agree."""
-    width, side, rounds = (1 / 16, 64, 2) if bench.quick else (1.0, 128, 5)
-    trunks = {"S3D, RGB": S3dOptions(width=width), "S3D, heatmaps": KEYPOINT_TRUNK.model_copy(update={"width": width})}
-    frames = 16 if bench.quick else 32
-    figures = [compared(f"{name}, a clip of {frames}×{side}×{side}", *trunk_steps(options, frames, side), rounds) for name, options in trunks.items()]
-    both = TwoStreamOptions(rgb=trunks["S3D, RGB"], keypoint=trunks["S3D, heatmaps"], head=HeadOptions(dropout=0.0))
-    return [*figures, compared(f"TwoStream-SLR, a clip of {frames}×{side}×{side}", *two_stream_steps(both, frames, side), rounds)]
+    if bench.quick:
+        return [figure(name, QUICK, times(name, QUICK)) for name in NETWORKS]
+    return [figure(name, FULL, json.loads(apart(MODULE, name))) for name in NETWORKS]
 
 
-def compared(name: str, ours: Step, naive: Step, rounds: int) -> Figure:
-    """Ours over naive; raises AssertionError where their results differ."""
-    torch.testing.assert_close(ours(), naive(), rtol=1e-3, atol=1e-4)
-    seconds = [(cpu_seconds(ours), cpu_seconds(naive)) for _ in range(rounds)]
-    fast, slow = (sorted(side)[rounds // 2] for side in zip(*seconds, strict=True))
+def figure(name: str, size: Size, seconds: list[list[float]]) -> Figure:
+    """The figure of rounds of [ours, naive]."""
+    fast, slow = (sorted(side)[size.rounds // 2] for side in zip(*seconds, strict=True))
     ratios = tuple(own_time / naive_time for own_time, naive_time in seconds)
-    return Figure(name=f"{name}: ours / naive", rounds=ratios, note=f"{fast * 1e3:,.0f} over {slow * 1e3:,.0f} ms of CPU", at_most=GOAL)
+    what = f"{name}, a clip of {size.frames}×{size.side}×{size.side}: ours / naive"
+    return Figure(name=what, rounds=ratios, note=f"{fast * 1e3:,.0f} over {slow * 1e3:,.0f} ms of CPU", at_most=GOAL)
+
+
+def times(name: str, size: Size) -> list[list[float]]:
+    """CPU seconds of [ours, naive] by round. Raises AssertionError where the two disagree."""
+    ours, naive = steps(name, size)
+    torch.testing.assert_close(ours(), naive(), rtol=1e-3, atol=1e-4)
+    return [[cpu_seconds(ours), cpu_seconds(naive)] for _ in range(size.rounds)]
+
+
+def steps(name: str, size: Size) -> tuple[Step, Step]:
+    rgb, maps = S3dOptions(width=size.width), KEYPOINT_TRUNK.model_copy(update={"width": size.width})
+    if name == TWO_STREAM:
+        return two_stream_steps(TwoStreamOptions(rgb=rgb, keypoint=maps, head=HeadOptions(dropout=0.0)), size.frames, size.side)
+    return trunk_steps(rgb if name == RGB else maps, size.frames, size.side)
 
 
 def trunk_steps(options: S3dOptions, num_frames: int, side: int) -> tuple[Step, Step]:
@@ -94,3 +126,8 @@ def cpu_seconds(step: Step) -> float:
     began = time.process_time()
     step()
     return time.process_time() - began
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(times(sys.argv[1], FULL)))

@@ -6,8 +6,6 @@ Each network runs in a process of its own, with the environment that a training'
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,17 +14,18 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cluster.environment import worker_environment
 from models.corrnet.config import CorrNetOptions
 from models.corrnet.network import CorrNet
 from models.mstfnet.config import MstfNetOptions
 from models.mstfnet.network import MstfNet
 from models.slowfastsign.config import SlowFastOptions
 from models.slowfastsign.network import SlowFastSign
+from tests.benchmarks.apart import apart
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.naive_vac import naive_twin
 from tests.benchmarks.stack import Bench
 
+MODULE = "tests.benchmarks.bench_vac"
 NUM_FRAMES = 20  # of one clip, padding included
 NUM_CLASSES = 1296
 TARGET = 0.9  # ours / naive
@@ -47,8 +46,8 @@ def measure(bench: Bench) -> list[Figure]:
         return [step_time(name, times(name, TOY, rounds=2)) for name in BUILD]
     figures = []
     for name in BUILD:
-        figures.append(step_time(name, json.loads(apart("times", name))))
-        own, plain = (int(apart(way, name)) for way in ("ours", "naive"))
+        figures.append(step_time(name, json.loads(apart(MODULE, "times", name))))
+        own, plain = (int(apart(MODULE, way, name)) for way in ("ours", "naive"))
         figures.append(
             Figure(name=f"{name} memory: ours / naive", rounds=(own / plain,), at_most=1.0, note=f"{own / 2**20:,.0f} over {plain / 2**20:,.0f} MiB")
         )
@@ -105,13 +104,6 @@ def cpu_seconds(step: Step) -> float:
     began = time.process_time()
     step()
     return time.process_time() - began
-
-
-def apart(task: str, name: str) -> str:
-    """What this module prints as a process of its own."""
-    command = [sys.executable, "-m", "tests.benchmarks.bench_vac", task, name]
-    root = Path(__file__).resolve().parents[2]
-    return subprocess.run(command, cwd=root, env={**os.environ, **worker_environment(threads=1)}, check=True, capture_output=True, text=True).stdout
 
 
 def peak_memory() -> int:
