@@ -10,8 +10,8 @@ from pathlib import Path
 from cluster.environment import worker_environment
 
 
-def apart(module: str, *words: str) -> str:
-    """What `python -m module words` prints, on one thread."""
+def apart(module: str, *words: str, threads: int = 1) -> str:
+    """What `python -m module words` prints."""
     root = Path(__file__).resolve().parents[2]
-    environment = {**os.environ, **worker_environment(threads=1)}
+    environment = {**os.environ, **worker_environment(threads=threads)}
     return subprocess.run([sys.executable, "-m", module, *words], cwd=root, env=environment, check=True, capture_output=True, text=True).stdout

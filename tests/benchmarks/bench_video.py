@@ -1,8 +1,13 @@
-"""Videos and pictures: the decoders against each other, the encodings of shards, and the whole way of pictures to the device against a plain DataLoader."""
+"""Videos and pictures: the decoders against each other, the encodings of shards, and the whole way of pictures to the device against a plain DataLoader.
+
+The way to the device is measured in a process with the environment that a training's workers have; the DataLoader, too.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +22,7 @@ from models.inputs.clip import Clip
 from models.media import read_video
 from models.media.segment import encoded_segment
 from models.vac.inputs import FrameInputs
+from tests.benchmarks.apart import apart
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.naive_pictures import PictureFolders, collate
 from tests.benchmarks.stack import Bench
@@ -39,17 +45,18 @@ def measure(bench: Bench) -> list[Figure]:
 
 def _pipeline(bench: Bench) -> Iterator[Figure]:
     """Frames a second, ready on the device: batches of two clips, cropped, mirrored, resampled in time, normalised; one epoch a round, the sides in turns."""
-    rounds = 1 if bench.quick else 5
     options = _options(2 if bench.quick else 16)
     folder = _folders(bench.folder / "png", options)
     encodings = ("jpeg",) if bench.quick else ("jpeg", "webp", "h264")
     ways = [(encoding, True) for encoding in encodings] + [("jpeg", False)]
     shards = {encoding: _shards(bench.folder / encoding, options, encoding) for encoding in encodings}
     for encoding, normalised in ways:
-        plain, ours = [], []
-        for number in range(rounds):
-            plain.append(max(_rate(_published(folder, workers)) for workers in (0, 2)))
-            ours.append(_rate(_ours(shards[encoding], number, normalised=normalised)))
+        if bench.quick:
+            pairs = _rates(folder, shards[encoding], normalised=normalised, rounds=1)
+        else:
+            way = (str(folder), str(shards[encoding].path), "normalised" if normalised else "uint8")
+            pairs = json.loads(apart("tests.benchmarks.bench_video", *way, threads=THREADS))
+        ours, plain = zip(*pairs, strict=True)
         ready = "normalised" if normalised else "uint8, as networks take them"
         yield Figure(
             name=f"pictures, {encoding} shards to the device, {ready} / DataLoader over PNG folders, frames a second",
@@ -57,6 +64,11 @@ def _pipeline(bench: Bench) -> Iterator[Figure]:
             note=f"{np.median(ours):,.0f} over {np.median(plain):,.0f} frames/s; {BATCH} clips of {SIDE} × {SIDE}, the DataLoader's better of 0 and 2 workers",
             at_least=3.0 if normalised and encoding == "jpeg" else None,
         )
+
+
+def _rates(folder: Path, shards: ShardSet, *, normalised: bool, rounds: int) -> list[list[float]]:
+    """Frames a second of [ours, the DataLoader's better of 0 and 2 workers] by round."""
+    return [[_rate(_ours(shards, number, normalised=normalised)), max(_rate(_published(folder, workers)) for workers in (0, 2))] for number in range(rounds)]
 
 
 def _options(num_train: int) -> SyntheticOptions:
@@ -104,7 +116,7 @@ def _ours(shards: ShardSet, epoch: int, *, normalised: bool) -> Iterator[torch.T
     for batch in batches.epoch(epoch):
         frames = inputs.on_device(batch).frames
         assert frames is not None
-        yield frames.float().div_(127.5).sub_(1) if normalised else frames
+        yield torch.div(frames, 127.5).sub_(1) if normalised else frames
 
 
 class _NoTask:
@@ -159,3 +171,8 @@ def _video(path: Path, num_frames: int, side: int, interval: int) -> Path:
     chosen = pictures[np.arange(num_frames) % len(pictures)]
     path.write_bytes(encoded_segment(iter(chosen), (side, side), 25.0, 20, interval=interval))
     return path
+
+
+if __name__ == "__main__":
+    pictures, shard_folder, form = sys.argv[1:]
+    print(json.dumps(_rates(Path(pictures), ShardSet.open(Path(shard_folder)), normalised=form == "normalised", rounds=5)))
