@@ -4,6 +4,7 @@
 What the user has set wins everywhere.
 """
 
+import ctypes
 import logging
 import os
 import warnings
@@ -51,6 +52,9 @@ _MALLOC = {
     "MALLOC_TOP_PAD_": str(1 << 26),  # the heap grows by 64 MiB at once
 }
 
+# The same as numbers of mallopt, whose values are 32-bit ones.
+_MALLOPT = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 1 << 26}
+
 # Hand-over of the driver's settings to workers, which on another host inherit nothing from the driver.
 _FORWARDED = (
     "RAY_DATA_USE_DATASOURCE_V2",
@@ -77,6 +81,13 @@ def set_defaults() -> None:
     """Set what is unset of the variables above; call it before ray, mlflow or deepspeed is imported."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+def keep_memory() -> None:
+    """Let this process, too, keep what it frees, for a training without workers; call it from a program of its own. Nothing happens without glibc."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in _MALLOPT.items() if mallopt else ():
+        mallopt(parameter, value)
 
 
 def worker_environment(*, threads: int | None = None) -> dict[str, str]:

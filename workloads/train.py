@@ -17,6 +17,7 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from cluster.environment import keep_memory
 from workloads.entry import run_entry_point
 
 
@@ -82,4 +83,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    keep_memory()
     run_entry_point(main)
