@@ -86,8 +86,9 @@ def set_defaults() -> None:
 def keep_memory() -> None:
     """Let this process, too, keep what it frees, for a training without workers; call it from a program of its own. Nothing happens without glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in _MALLOPT.items() if mallopt else ():
-        mallopt(parameter, value)
+    if mallopt is not None:
+        for parameter, value in _MALLOPT.items():
+            mallopt(parameter, value)
 
 
 def worker_environment(*, threads: int | None = None) -> dict[str, str]:
