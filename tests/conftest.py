@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,21 @@ set_defaults()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """`make test` runs two tests at a time, a file's in one process; all that start Ray, a service or a browser stay in one, so that there is one cluster."""
+    """`make test` runs two tests at a time, a file's in one process; all files that use the head node stay in one, so that there is one cluster."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByPlace(LoadScopeScheduling):
+    class ByCluster(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "cluster" if nodeid.startswith(("tests/browser/", "tests/integration/")) else nodeid.split("::", 1)[0]
+            file = nodeid.split("::", 1)[0]
+            return "cluster" if _uses_the_cluster(file) else file
 
-    return ByPlace(config, log)
+    return ByCluster(config, log)
+
+
+@cache
+def _uses_the_cluster(file: str) -> bool:
+    """Such a file names the type of the fixture that it asks for."""
+    return "HeadNode" in (REPOSITORY_ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")

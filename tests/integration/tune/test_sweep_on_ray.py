@@ -1,17 +1,17 @@
-"""A sweep with Ray Train below Ray Tune, whose driver is killed: the next start goes on with the same trials, and one that always crashes ends none else.
+"""A sweep sent as a Ray job, with Ray Train below Ray Tune, whose driver is killed: the next start goes on with the same trials, and one that always crashes
+ends none else.
 
 Takes most of a minute: each trial starts Ray Train, and one of them twice more, because it crashes.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -46,16 +46,16 @@ def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, tmp_path: Path, capsys: p
     expected = listed(settings)
     assert {values["optim.lr"] for values in expected} == {1e-3, CRASHING}, "the seed gives both kinds"
     folder = tmp_path / "swept"
-    command = [sys.executable, "tune/sweep.py", "--sweep", str(tmp_path / "sweep.yaml"), "--recipe", "mska_slr_small"]
+    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--no-wait", "--address", ray_cluster.dashboard_url, "--working-dir", ".", "--"]
+    command = [*submit, "python", "tune/sweep.py", "--sweep", str(tmp_path / "sweep.yaml"), "--recipe", "mska_slr_small"]
     command += [part for entry in settings for part in ("--set", entry)]
-    driver = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
-    deadline = time.monotonic() + 240
+    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    deadline = time.monotonic() + 120
     while not any(read_events(path) for path in folder.glob(f"trials/*/{EVENTS}")):
-        assert driver.poll() is None, driver.communicate()[0][-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    driver.send_signal(signal.SIGKILL)
-    driver.communicate()
+    kill_driver(ray_cluster)
     begun = read_trials(folder)
     assert 1 <= len(begun) < 3
     assert sweep.main(["--resume", str(folder)]) == 0
@@ -83,3 +83,10 @@ def listed(settings: list[str]) -> list[dict[str, object]]:
 
     proposer = RandomProposer(parse_sweep(FILE, load_recipe("mska_slr_small", settings), where="sweep.yaml"))
     return [proposer.propose(number) for number in range(3)]
+
+
+def kill_driver(head: HeadNode) -> None:
+    """The sweep's own process, wherever the job's supervisor started it."""
+    drivers = [process for process in psutil.Process(head.pid).children(recursive=True) if "tune/sweep.py" in process.cmdline()[1:2]]
+    assert len(drivers) == 1
+    drivers[0].kill()
