@@ -34,7 +34,7 @@ demo-slt: $(VENV)/ready  ## translation on generated signing: language model, re
 serve: $(VENV)/ready  ## HTTP service of BUNDLE (default: the demo's) at PORT (8000), until ^C
 	@$(BIN)/python serve/run.py --bundle $(BUNDLE) --port $(PORT)
 
-demo-tune: $(VENV)/ready  ## a sweep of loss weights, then ensembles of networks, of heads, of streams, on generated signing
+demo-tune: $(VENV)/ready  ## a sweep of loss weights, then ensembles of systems, of heads, of streams, on generated signing
 	@$(BIN)/python tune/demo.py
 
 ui: $(VENV)/ready  ## MLflow in a browser: runs, plots, comparisons, the model registry; at UI_PORT (5000), until ^C

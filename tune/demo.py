@@ -1,4 +1,4 @@
-"""What tuning does, on generated signing: a sweep with early stopping, then ensembles of two networks, of the heads inside one, of four streams.
+"""What tuning does, on generated signing: a sweep with early stopping, then ensembles of two systems, of the heads inside one, of four streams.
 
 python tune/demo.py             what `make demo-tune` runs; a second run re-uses what is there
 python tune/demo.py --toy       the same with sizes that learn nothing (the tests run it so)
@@ -20,19 +20,26 @@ from workloads.entry import run_entry_point
 if TYPE_CHECKING:
     from tune.sweeping import SweepResult
 
-SIZES = "data.synthetic={seed: 1, glosses: 12, num_train: 160, num_dev: 40, num_test: 60, num_signer_independent: 0, num_signers: 3, max_glosses: 4, fps: 12.5}"
-WIDE = "network={blocks: [[8, 8, 2, 7, 2], [8, 16, 4, 3, 1], [16, 32, 8, 3, 2], [32, 32, 8, 3, 1]], head: {hidden_size: 96, ff_size: 384}}"
-NARROW = "network={blocks: [[8, 8, 2, 7, 2], [8, 12, 3, 3, 1], [12, 24, 6, 3, 2], [24, 24, 6, 3, 1]], head: {hidden_size: 64, ff_size: 256}}"
-SENTENCES = ("train.epochs=10", "train.num_workers=1", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+# Keypoints for one system, pictures for the other.
+SIZES = (
+    "data.synthetic={seed: 1, rgb: 1, glosses: 12, num_train: 160, num_dev: 40, num_test: 60, num_signer_independent: 0, num_signers: 3, max_glosses: 4, "
+    "fps: 12.5, width: 84, height: 104}"
+)
+NETWORK = "network={blocks: [[8, 8, 2, 7, 2], [8, 16, 4, 3, 1], [16, 32, 8, 3, 2], [32, 32, 8, 3, 1]], head: {hidden_size: 96, ff_size: 384}}"
+SENTENCES = (NETWORK, "train.epochs=10", "train.num_workers=1", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+PICTURES = ("train.epochs=12", "validation.every_epochs=4", "tracking.register_as=null", "samples=0")
 SIGN_SIZES = (
     "data.synthetic={seed: 5, isolated: 1, glosses: 12, tokens_train: 10, tokens_dev: 4, tokens_test: 5, tokens_signer_independent: 0, "
     "num_signers: 3, fps: 12.5}"
 )
 SIGNS = ("train.epochs=8", "tracking.register_as=null", "samples=0")
-TOY_SIZES = "data.synthetic={glosses: 8, num_train: 12, num_dev: 4, num_test: 4, num_signer_independent: 0, num_signers: 2, max_glosses: 4, fps: 10}"
-TOY_WIDE = "network={blocks: [[4, 4, 2, 3, 2], [4, 8, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 16, ff_size: 16}}"
-TOY_NARROW = "network={blocks: [[4, 4, 2, 3, 2], [4, 6, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 12, ff_size: 12}}"
-TOY_SENTENCES = ("train.epochs=3", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+TOY_SIZES = (
+    "data.synthetic={rgb: 1, glosses: 8, num_train: 12, num_dev: 4, num_test: 4, num_signer_independent: 0, num_signers: 2, max_glosses: 4, fps: 10, "
+    "width: 84, height: 104}"
+)
+TOY_NETWORK = "network={blocks: [[4, 4, 2, 3, 2], [4, 8, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 16, ff_size: 16}}"
+TOY_SENTENCES = (TOY_NETWORK, "train.epochs=3", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
+TOY_PICTURES = ("network={frame_size: 64, width: 16, hidden_size: 16}", "train.epochs=1", "tracking.register_as=null", "samples=0")
 TOY_SIGN_SIZES = (
     "data.synthetic={isolated: 1, glosses: 4, tokens_train: 4, tokens_dev: 2, tokens_test: 2, tokens_signer_independent: 0, num_signers: 2, fps: 10}"
 )
@@ -57,15 +64,15 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     name = "demo_tune-toy" if toy else "demo_tune"
     summary = Summary.open(root / "runs" / name / SUMMARY)
     summary.update(toy=toy)
-    sentences = [TOY_SIZES if toy else SIZES, *(TOY_SENTENCES if toy else SENTENCES), f"data.shards={root / 'data' / name}", f"run.root={root / 'runs'}"]
+    place = [TOY_SIZES if toy else SIZES, f"data.shards={root / 'data' / name}", f"run.root={root / 'runs'}"]
     with summary.stage("sweep of loss weights"):
-        swept = sweep([*sentences, TOY_WIDE if toy else WIDE], f"{name}-sweep")
+        swept = sweep([*place, *(TOY_SENTENCES if toy else SENTENCES)], f"{name}-sweep")
     if not swept.finished or swept.winner is None:
         return swept.exit_code or 1, summary
     winner = swept.winner.trial.folder(swept.folder)
     summary.update(sweep=str(swept.folder), best_trial=swept.winner.trial.name)
-    with summary.stage("a second network"):
-        code, other = train_once("demo", [*sentences, TOY_NARROW if toy else NARROW, "seed=1"], f"{name}-second")
+    with summary.stage("another system"):
+        code, other = train_once("demo_corrnet", [*place, *(TOY_PICTURES if toy else PICTURES)], f"{name}-pictures")
     if code:
         return code, summary
     with summary.stage("four streams of isolated signs"):
@@ -74,10 +81,10 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
         return code, summary
     shards, out = root / "data" / name, root / "runs" / name
     with summary.stage("fusion"):
-        networks = [f"swept={winner / 'bundle'}", f"second={other / 'bundle'}"]
+        networks = [f"mska={winner / 'bundle'}", f"corrnet={other / 'bundle'}"]
         summary.update(
             fusions={
-                "two networks": fused(networks, shards, out / "two_networks", registry=f"sqlite:///{root / 'runs' / 'mlflow.db'}"),
+                "two systems": fused(networks, shards, out / "two_systems", registry=f"sqlite:///{root / 'runs' / 'mlflow.db'}"),
                 "heads of one network": fused([str(winner / "bundle")], shards, out / "heads", heads=True),
                 "four streams": fused([str(streams / "bundle")], sign_shards, out / "streams"),
             },
@@ -192,10 +199,10 @@ def print_end(summary: Summary) -> None:
     console.print(f"\ntime: {seconds}; peak memory {values['peak_memory_gb']:.1f} GB")
     console.print(
         f"sweep {sweep_folder}: plots/, trials.csv, best.yaml (trial {values['best_trial']})\n"
-        f"registry: {'; '.join(values['fusions']['two networks']['registry'])}\n"
+        f"registry: {'; '.join(values['fusions']['two systems']['registry'])}\n"
         "next:\n"
         "  make ui    # the sweep's run with its trials below it, their comparison, the registry\n"
-        f"  .venv/bin/python workloads/evaluate.py --bundle {values['fusions']['two networks']['bundle']} --shards {values['shards']} --split test\n"
+        f"  .venv/bin/python workloads/evaluate.py --bundle {values['fusions']['two systems']['bundle']} --shards {values['shards']} --split test\n"
         f"  .venv/bin/python workloads/train.py --recipe {sweep_folder / 'best.yaml'}\n"
     )
 

@@ -1,6 +1,6 @@
 """`make demo-tune` at toy sizes: a real sweep under Ray Tune with early stopping, then three fusions; a second one re-uses what is there.
 
-Takes half a minute: six trials start an actor each, four streams and a second network are trained in this process.
+Takes half a minute: six trials start an actor each, four streams and a network of pictures are trained in this process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def test_demo_tune(ray_cluster: HeadNode, tmp_path: Path, capsys: pytest.Capture
     assert {trial["status"] for trial in document["trials"]} <= {"finished", "stopped early"}
     assert all((runs / "demo_tune-toy-sweep" / "trials" / trial["trial"]["name"] / "bundle").is_dir() for trial in document["trials"])
     summary = json.loads((runs / "demo_tune-toy" / "summary.json").read_text(encoding="utf-8"))
-    assert list(summary["fusions"]) == ["two networks", "heads of one network", "four streams"]
+    assert list(summary["fusions"]) == ["two systems", "heads of one network", "four streams"]
     for figures in summary["fusions"].values():
         assert demo.no_worse(figures)
         load(Path(figures["bundle"]))
-    assert summary["fusions"]["two networks"]["registry"] == ["signray-demo-fused@champion is version 1; there was none before"]
+    assert summary["fusions"]["two systems"]["registry"] == ["signray-demo-fused@champion is version 1; there was none before"]
     assert "ended" in shown
     assert demo.main(["--toy", "--root", str(tmp_path)]) == 0
     again = capsys.readouterr().out
