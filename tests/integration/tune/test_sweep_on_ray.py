@@ -90,3 +90,4 @@ def kill_driver(head: HeadNode) -> None:
     drivers = [process for process in psutil.Process(head.pid).children(recursive=True) if "tune/sweep.py" in process.cmdline()[1:2]]
     assert len(drivers) == 1
     drivers[0].kill()
+    drivers[0].wait(30)
