@@ -27,7 +27,7 @@ SIZES = (
 )
 NETWORK = "network={blocks: [[8, 8, 2, 7, 2], [8, 16, 4, 3, 1], [16, 32, 8, 3, 2], [32, 32, 8, 3, 1]], head: {hidden_size: 96, ff_size: 384}}"
 SENTENCES = (NETWORK, "train.epochs=10", "train.num_workers=1", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
-PICTURES = ("train.epochs=12", "validation.every_epochs=4", "tracking.register_as=null", "samples=0")
+PICTURES = ("train.epochs=13", "validation.every_epochs=4", "tracking.register_as=null", "samples=0")
 SIGN_SIZES = (
     "data.synthetic={seed: 5, isolated: 1, glosses: 12, tokens_train: 10, tokens_dev: 4, tokens_test: 5, tokens_signer_independent: 0, "
     "num_signers: 3, fps: 12.5}"
