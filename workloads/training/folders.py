@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,8 @@ def _new_folder(recipe: Recipe) -> Path:
         named = root_location(recipe.run.root) / recipe.run.name
         if (named / RECIPE).exists():
             raise RecipeError(f"{named} holds a run of that name: continue it with --resume {named}, or choose another with --set run.name=NAME")
+        if isinstance(named, Place):
+            _clear_copy(folder, named)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     name = f"{recipe.recipe}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -51,6 +54,13 @@ def _new_folder(recipe: Recipe) -> Path:
             (root / f"{name}{suffix}").mkdir(parents=True)
             return root / f"{name}{suffix}"
     raise RecipeError(f"{root} holds a thousand runs {name}: choose a name with --set run.name=NAME")
+
+
+def _clear_copy(folder: Path, place: Place) -> None:
+    """Remove what this machine has of a run that never came into the store. Raises RecipeError where it holds checkpoints: somebody may want them."""
+    if any(folder.glob("checkpoints/*")):
+        raise RecipeError(f"{folder}: checkpoints of a run that {place} has no more: remove that folder, or choose another name with --set run.name=NAME")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -> tuple[Recipe, Path]:

@@ -4,6 +4,7 @@ import json
 import pickle
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cluster import lease as leases
 from cluster import store_access
 from cluster.lease import leased
 from cluster.storage import Place, fetched_folder, location, publish_folder, work_folder
-from cluster.store_access import assume_reachable, scrubbed
+from cluster.store_access import StoreError, assume_reachable, scrubbed
 from tests.store import KEY, SECRET, Store
 
 MANIFEST = "bundle.json"
@@ -108,9 +109,25 @@ def test_what_the_user_can_mend_is_one_line(
         assert "\n" not in str(caught.value)
 
 
+def ask_for_credentials(store: Store, after: str) -> None:
+    """Let the store check credentials from now on; `inf`: no more. It knows nobody."""
+    request = urllib.request.Request(f"{store.relay.url}/moto-api/reset-auth", data=after.encode(), method="POST", headers={"Content-Type": "text/plain"})
+    urllib.request.urlopen(request).read()
+
+
+def test_somebody_whom_the_store_does_not_know(store: Store) -> None:
+    ask_for_credentials(store, "0")
+    try:
+        for access, reason in ((lambda: (store.bucket / "x").write_text("x"), "invalid access key id"), ((store.bucket / "x").size, "access denied")):
+            with pytest.raises(StoreError, match=rf"x: the store at .* refuses access \({reason}\): AWS_ACCESS_KEY_ID and .* must be of somebody"):
+                access()
+    finally:
+        ask_for_credentials(store, "inf")
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_access_denied_says_what_to_set(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
-    """The store of the tests lets everybody in; the errors are those that pyarrow raised of others."""
+    """Without credentials requests aren't signed, which the store of the tests can't answer; the errors are those that it raised above."""
     (monkeypatch.setenv if known else lambda name, _: monkeypatch.delenv(name, raising=False))("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@store:9000")
     for text in ("AWS Error ACCESS_DENIED during HeadObject operation: No response body.", "AWS Error UNKNOWN (HTTP status 403) during PutObject operation"):

@@ -215,6 +215,11 @@ def test_what_a_user_can_mend_is_one_line(run: tuple[Recipe, Path, Place], store
         pass
     with pytest.raises(RecipeError, match=r"holds a run of that name: continue it with --resume s3://"):
         make_folder(recipe)
+    gone = recipe.model_copy(update={"run": recipe.run.model_copy(update={"name": "b"})})
+    make_folder(gone)
+    write_checkpoint(make_folder(gone)[1], 2)  # twice: nothing of it came into the store
+    with pytest.raises(RecipeError, match=r"checkpoints of a run that s3://.*/runs/b has no more: remove that folder"):
+        make_folder(gone)
     with pytest.raises(RecipeError, match=rf"no run at {store.bucket}/runs/none: it has no recipe.yaml"):
         old_run(f"{store.bucket}/runs/none")
     lost = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": "s3://nobody-has-this/runs"})})
