@@ -24,6 +24,8 @@ def make_folder(recipe: Recipe) -> tuple[Recipe, Path]:
     """Make the folder of a new run and write the resolved recipe into it. Raises RecipeError where the name is taken."""
     try:
         folder = _new_folder(recipe)
+    except ConnectionError as error:
+        raise RecipeError(f"run.root: {error}") from None
     except OSError as error:
         raise RecipeError(f"run.root {recipe.run.root}: can't be written ({error.strerror or error}): choose another with --set run.root=FOLDER") from None
     return write_recipe(recipe, folder), folder

@@ -225,6 +225,8 @@ def test_what_a_user_can_mend_is_one_line(run: tuple[Recipe, Path, Place], store
     lost = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": "s3://nobody-has-this/runs"})})
     with pytest.raises(TrainingError, match="has no bucket 'nobody-has-this'"), stored(lost, folder):
         pass
+    with pytest.raises(RecipeError, match=r"run.root: s3://nobody-has-this/runs/a/recipe.yaml: .* has no bucket 'nobody-has-this'"):
+        make_folder(lost)
     with pytest.raises(RecipeError, match=r"run.root: s3://…: no credentials and no options in a URI") as caught:
         load_recipe("demo", [f"run.root=s3://KEY:{SECRET}@bucket/runs"])
     assert SECRET not in str(caught.value)
