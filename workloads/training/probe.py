@@ -111,7 +111,7 @@ class Probe:
         return (time.perf_counter() - began) / len(batch.names)
 
     def _clips(self, rows: Sequence[IndexRow]) -> list[Clip]:
-        return list(self.shards.rows(self.recipe.data.train_split, {row.name for row in rows}))
+        return list(self.shards.rows(self.recipe.data.train_split, {row.name for row in rows}, modalities=self.recipe.inputs.modalities))
 
     def _average_clips(self, count: int) -> list[Clip]:
         """Clips evenly spaced by length; some twice where there are fewer."""

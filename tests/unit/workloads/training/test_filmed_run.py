@@ -36,8 +36,9 @@ from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe, load_recipe
 from workloads.scoring import Evaluation
 from workloads.shards import ShardSet
-from workloads.training import tracked
-from workloads.training.preflight import preflight
+from workloads.training import probe, tracked
+from workloads.training.dry_run import dry_run
+from workloads.training.preflight import preflight, task_of
 from workloads.training.run import new_run, train
 
 # DeepSpeed's ZeRO uses what torch has deprecated.
@@ -142,6 +143,19 @@ def test_glosses_that_pictures_have_no_steps_for_are_told(filmed_shards: ShardSe
     for name in ("demo_corrnet", "demo_rgb", "demo_twostream"):
         [text] = preflight(load_recipe(name, [*toy(load_recipe(name)), f"data.shards={shards.path}"]), shards)
         assert text == f"1 training clips have more glosses than time steps; CTC counts nothing for them: {first.name}"
+
+
+@pytest.mark.parametrize("name", ["demo_rgb", "demo_twostream", "demo_mstfnet"])
+def test_dry_runs_know_what_is_computed_again(
+    name: str, filmed_shards: ShardSet, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "PROBE_S", 0.05)
+    recipe = load_recipe(name, [*toy(load_recipe(name)), f"data.shards={filmed_shards.path}", f"run.root={tmp_path}"])
+    again = recipe.model_copy(update={"train": recipe.train.model_copy(update={"recompute": True})})
+    kept, less = (probe.Probe(each, filmed_shards, task_of(each, filmed_shards), "cpu").measure().activations_per_clip for each in (recipe, again))
+    assert 0.1 * kept < less < 0.8 * kept
+    dry_run(again)
+    assert "per worker" in capsys.readouterr().out
 
 
 def test_pictures_that_shards_lack_are_told_of_before_a_run(tmp_path: Path) -> None:
