@@ -110,14 +110,27 @@ def take_away(*, private: bool, drain_s: float, name: str | None = None) -> None
     from serve.app import APPLICATION
 
     name = name or APPLICATION
-    if left := serve.get_app_handle(name).drain.remote(drain_s).result(timeout_s=drain_s + ANSWER_TIMEOUT_S):
-        print(f"{left} requests were not answered within {drain_s:g} s", file=sys.stderr, flush=True)
+    _drain(name, drain_s)
     serve.delete(name, _blocking=False)  # Ray's own wait has taken a minute at times
     deadline = time.monotonic() + FORGET_TIMEOUT_S
     while name in serve.status().applications and time.monotonic() < deadline:
         time.sleep(0.2)
     if not private and not serve.status().applications.keys() - {name}:
         serve.shutdown()
+
+
+def _drain(name: str, seconds: float) -> None:
+    from ray import serve
+    from ray.exceptions import RayError
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        left = serve.get_app_handle(name).drain.remote(seconds).result(timeout_s=seconds + ANSWER_TIMEOUT_S)
+    except (RayError, RayServeException, TimeoutError) as error:  # its front is away: there is nothing to wait for
+        print(f"not drained: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}", file=sys.stderr, flush=True)
+        return
+    if left:
+        print(f"{left} requests were not answered within {seconds:g} s", file=sys.stderr, flush=True)
 
 
 def _require_free(host: str, port: int) -> None:
