@@ -129,6 +129,9 @@ def _drain(name: str, seconds: float) -> None:
     except (RayError, RayServeException, TimeoutError) as error:  # its front is away: there is nothing to wait for
         print(f"not drained: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}", file=sys.stderr, flush=True)
         return
+    except KeyboardInterrupt:
+        print("cut off: requests in work are lost", file=sys.stderr, flush=True)
+        return
     if left:
         print(f"{left} requests were not answered within {seconds:g} s", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""The service on a real Ray cluster: deployed once, asked by its own client, answers as this process does, turns away what is too much."""
+"""The service on a real Ray cluster, by its command: asked by its own client, answers as this process does, turns away what is too much, ends well."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +19,8 @@ import httpx
 import numpy as np
 import pytest
 
+from cluster.environment import REPOSITORY_ROOT
 from cluster.ray_cluster import connect, free_port
-from models.bundle import Bundle
 from models.ensemble import Ensemble, save_ensemble
 from serve import client as client_command
 from serve.client import Client, ServiceError
@@ -33,48 +35,53 @@ from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from workloads.predict import main as predict
 
 CAPACITY = 4
-MEMBERS = "members"  # an application of its own
 NPZ: dict[str, Any] = {"headers": {"Content-Type": "application/x-npz"}, "timeout": 60}
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return save_tiny_bundle(tmp_path_factory.mktemp("served") / "bundle", tiny_network(scale=30))
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
-    folder = tmp_path_factory.mktemp("ensemble")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Ensemble:
+    folder = tmp_path_factory.mktemp("served")
     members = {name: save_tiny_bundle(folder / name, tiny_network(seed, scale=30)) for seed, name in enumerate(("first", "second"))}
     return save_ensemble(folder / "both", members, {"first": 1.0, "second": 2.0}, metrics={}, provenance={})
 
 
 @pytest.fixture(scope="module")
-def service(head_node: HeadNode, bundle: Bundle, ensemble: Ensemble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a running service of the tiny bundle; below it, at `/members`, one of an ensemble whose members are apart. Takes some 10 s: Serve starts
-    its controller, its proxy and seven replicas.
+def service(head_node: HeadNode, bundle: Ensemble, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of what `serve/run.py` serves: an ensemble, its members apart, with pose. Takes some 15 s: Serve starts its controller, its proxy and five replicas.
+
+    In the end the command gets a SIGTERM amid requests.
     """
     from ray import serve
 
-    from serve.app import APPLICATION, build
-    from serve.run import QUIET, take_away
+    port, pose = free_port(), write_pose_model(tmp_path_factory.mktemp("pose") / "pose.onnx")
+    command = [sys.executable, "serve/run.py", "--bundle", str(bundle.folder), "--split-members", "--pose-model", str(pose)]
+    command += ["--port", str(port), "--capacity", str(CAPACITY)]
+    environment = {**os.environ, "RAY_ADDRESS": head_node.address}
+    with subprocess.Popen(command, cwd=REPOSITORY_ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            with connect(address=head_node.address, driver_logs=False):
+                assert process.stdout is not None
+                assert "signray serves" in next(line for line in process.stdout if line.startswith("signray"))
+                yield (url := f"http://127.0.0.1:{port}")
+                _end(process, url)
+                left = serve.status()
+                assert (left.applications, left.proxies) == ({}, {})
+        finally:
+            process.kill()
 
-    port = free_port()
-    with connect(address=head_node.address, driver_logs=False):
-        serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
-        seeing = {"video": True, "pose_model": write_pose_model(tmp_path_factory.mktemp("pose") / "pose.onnx")}
-        settings = ServeSettings(bundle=str(bundle.folder), device="cpu", capacity=CAPACITY, cpus_per_replica=0.5, **seeing)
-        apart = ServeSettings(bundle=str(ensemble.folder), device="cpu", split_members=True, cpus_per_replica=0.4)
-        serve.run_many(
-            [
-                serve.RunTarget(build(settings), name=APPLICATION, route_prefix="/", logging_config=QUIET),
-                serve.RunTarget(build(apart), name=MEMBERS, route_prefix=f"/{MEMBERS}", logging_config=QUIET),
-            ]
-        )
-        yield f"http://127.0.0.1:{port}"
-        take_away(private=False, drain_s=10)
-        left = serve.status()
-        assert (left.applications, left.proxies) == ({}, {})
+
+def _end(process: subprocess.Popen[str], url: str) -> None:
+    """SIGTERM while requests are in work: they are answered."""
+    body = npz(tiny_clip(num_frames=400))
+    with ThreadPoolExecutor(CAPACITY) as threads:
+        asked = [threads.submit(httpx.post, f"{url}/v1/recognize", content=body, **NPZ) for _ in range(CAPACITY)]
+        while not (in_work := _in_work(url)) and not all(each.done() for each in asked):
+            pass
+        process.terminate()
+        assert process.wait(60) == 0
+    codes = [(answer.result().status_code, answer.result().json().get("code")) for answer in asked]
+    assert codes.count((200, None)) >= max(in_work, 1)
+    assert set(codes) <= {(200, None), (503, "stopping")}  # of those who came later
 
 
 @pytest.fixture
@@ -92,19 +99,19 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_the_client_prints_what_predict_prints(
-    service: str, bundle: Bundle, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    service: str, bundle: Ensemble, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     names = [str(file) for file in files]
     for form in ("json", "jsonl", "table"):
-        for options in ([], ["--head", "body", "--beam", "2"]):
+        for options in ([], ["--head", "first", "--beam", "2"]):
             assert predict(["--bundle", str(bundle.folder), "--batch-size", "1", "--format", form, *options, *names]) == 1
             expected = capsys.readouterr().out
             assert client_command.main(["--url", service, "--format", form, *options, *names]) == 1
             assert capsys.readouterr().out == expected
 
 
-def test_the_class_answers_by_calls_and_coroutines(service: str, bundle: Bundle, files: list[Path]) -> None:
+def test_the_class_answers_by_calls_and_coroutines(service: str, bundle: Ensemble, files: list[Path]) -> None:
     async def ask() -> tuple[list[dict[str, Any]], dict[str, Any]]:
         async with Client(service) as client:
             return await client.models_async(), await client.recognize_async(files[0], heads=True)
@@ -185,34 +192,21 @@ def test_a_job_is_watched_and_a_caller_who_leaves_is_forgotten(service: str) -> 
     assert httpx.post(f"{service}/v1/recognize", content=npz(tiny_clip()), headers=headers, timeout=60).status_code == 200
 
 
-def test_members_in_deployments_of_their_own_answer_as_together(service: str, ensemble: Ensemble) -> None:
-    """One of them dies on the way; then their service ends amid requests."""
-    from ray import serve
+def test_members_in_deployments_of_their_own_answer_as_together(service: str, bundle: Ensemble) -> None:
+    """The last test but one: a member dies."""
     from ray.serve.context import _get_global_client
 
-    from serve.run import take_away
+    from serve.app import APPLICATION
 
     clip = tiny_clip(num_frames=40)
-    (expected,) = ModelWorker(ServeSettings(bundle=str(ensemble.folder), device="cpu")).answer([Task(clip=clip, choice=Choice(heads=True))])
-    with Client(f"{service}/{MEMBERS}") as client:
+    (expected,) = ModelWorker(ServeSettings(bundle=str(bundle.folder), device="cpu")).answer([Task(clip=clip, choice=Choice(heads=True))])
+    with Client(service) as client:
         answer = client.recognize(npz(clip), name="clip", heads=True)
         assert {key: value for key, value in answer.items() if key not in ("model", "timings")} == expected.record
-        deployments = _get_global_client().get_serve_details()["applications"][MEMBERS]["deployments"]
+        deployments = _get_global_client().get_serve_details()["applications"][APPLICATION]["deployments"]
         os.kill(deployments["Member-1"]["replicas"][0]["pid"], signal.SIGKILL)
         after = client.recognize(npz(clip), name="clip")
     assert after.get("members_failed", ["second"]) == ["second"]  # or asked of its successor
-    body = npz(tiny_clip(num_frames=400))
-    with ThreadPoolExecutor(12) as threads:
-        asked = [threads.submit(httpx.post, f"{service}/{MEMBERS}/v1/recognize", content=body, **NPZ) for _ in range(24)]
-        while not (in_work := _in_work(f"{service}/{MEMBERS}")):
-            pass
-        take_away(private=True, drain_s=30, name=MEMBERS)
-    answers = [each.result() for each in asked]
-    assert sum(answer.status_code == 200 for answer in answers) >= in_work
-    # Those who came later: the front turns them away, or it is gone and Serve's proxy knows the path no more.
-    assert {answer.json()["code"] for answer in answers if answer.status_code == 503} <= {"stopping"}
-    assert {answer.status_code for answer in answers} <= {200, 503, 404}
-    assert MEMBERS not in serve.status().applications
 
 
 def _in_work(url: str) -> float:
