@@ -35,7 +35,7 @@ from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
 FAST = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-FORGET_TIMEOUT_S = 5  # Serve itself may take half a minute to forget an application that has nothing more to do
+FORGET_TIMEOUT_S = 5  # of replicas that have nothing more to do; Serve may take half a minute to forget their application
 ANSWER_TIMEOUT_S = 10  # of the front, beyond the time for draining
 QUIET = {"log_level": "WARNING", "enable_access_log": False}  # access logs halve the throughput when they are streamed to the driver
 
@@ -113,10 +113,17 @@ def take_away(*, private: bool, drain_s: float, name: str | None = None) -> None
     _drain(name, drain_s)
     serve.delete(name, _blocking=False)  # Ray's own wait has taken a minute at times
     deadline = time.monotonic() + FORGET_TIMEOUT_S
-    while name in serve.status().applications and time.monotonic() < deadline:
-        time.sleep(0.2)
+    while _has_replicas(name) and time.monotonic() < deadline:
+        time.sleep(0.1)
     if not private and not serve.status().applications.keys() - {name}:
         serve.shutdown()
+
+
+def _has_replicas(name: str) -> bool:
+    from ray import serve
+
+    application = serve.status().applications.get(name)
+    return application is not None and any(deployment.replica_states for deployment in application.deployments.values())
 
 
 def _drain(name: str, seconds: float) -> None:
