@@ -325,7 +325,8 @@ def test_keys_open_the_service(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_what_answers_is_told_without_its_folder(bundle: Bundle, api: FastAPI) -> None:
-    response = call(api, "GET", "/v1/models")
+    response = call(api, "GET", "/v1/models", headers={"Origin": "http://elsewhere.example"})
+    assert not [name for name in response.headers if name.startswith("access-control-")]  # other pages can't read it
     (model,) = Models.model_validate(response.json()).models
     assert (model.name, model.system, model.heads) == ("bundle", "mska_slr", list(bundle.answering))
     assert str(bundle.folder.parent) not in response.text

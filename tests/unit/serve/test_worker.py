@@ -46,14 +46,23 @@ def test_a_mixed_batch_answers_each_request_as_alone(tmp_path: Path) -> None:
             assert ("heads" in reply.record) == task.choice.heads
 
 
-def test_the_configuration_for_a_cluster_is_valid() -> None:
+def test_the_configuration_for_a_cluster_is_valid(tmp_path: Path) -> None:
+    from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
+    from ray.serve._private.build_app import build_app
     from ray.serve.schema import ServeDeploySchema
+
+    from serve.app import build
 
     content = yaml.safe_load((REPOSITORY_ROOT / "serve/config.yaml").read_text(encoding="utf-8"))
     (application,) = ServeDeploySchema.model_validate(content).applications
     assert application.import_path == "serve.app:build"
     ServeSettings.model_validate(application.args)
-    assert [deployment.name for deployment in application.deployments] == ["Model"]
+    given = {**application.args, "bundle": str(save_tiny_bundle(tmp_path / "bundle").folder), "video": True}
+    built = build_app(call_user_app_builder_with_args_if_necessary(build, given), name="signray")  # what `serve run` and `serve deploy` make of it
+    names = [deployment.name for deployment in built.deployments]
+    assert sorted(names) == ["Front", "Model", "Preparation"]
+    assert built.ingress_deployment_name == "Front"
+    assert {deployment.name for deployment in application.deployments} <= set(names)
 
 
 def test_the_model_follows_the_alias_and_stays_where_it_cannot(tmp_path: Path) -> None:
