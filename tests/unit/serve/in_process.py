@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,18 @@ class LocalBackend:
     def __init__(self, worker: ModelWorker, settings: ServeSettings) -> None:
         self.worker, self.settings = worker, settings
         self.hold: asyncio.Event | None = None
+        self.decoders: dict[asyncio.AbstractEventLoop, VideoDecoder] = {}
+
+    @asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Where the application is started and ended, one process decodes all videos."""
+        self.decoders[loop := asyncio.get_running_loop()] = VideoDecoder(self.settings)
+        yield
+        await self.decoders.pop(loop).close()
 
     async def prepare(self, upload: Upload) -> Prepared:
+        if shared := self.decoders.get(asyncio.get_running_loop()):
+            return await shared.prepare(upload)
         decoder = VideoDecoder(self.settings)
         try:
             return await decoder.prepare(upload)
@@ -72,7 +83,10 @@ class BrokenBackend:
 
 def local_api(bundle: Path, **settings: Any) -> FastAPI:
     chosen = ServeSettings(bundle=str(bundle), device="cpu", **settings)
-    return build_api(LocalBackend(ModelWorker(chosen), chosen), chosen)
+    backend = LocalBackend(ModelWorker(chosen), chosen)
+    app = build_api(backend, chosen)
+    app.router.lifespan_context = backend.lifespan
+    return app
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
