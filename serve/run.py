@@ -13,6 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
@@ -128,12 +129,14 @@ def _has_replicas(name: str) -> bool:
 
 def _drain(name: str, seconds: float) -> None:
     from ray import serve
-    from ray.exceptions import RayError
-    from ray.serve.exceptions import RayServeException
+
+    async def drained() -> int:  # a coroutine: with Serve's own switch, handles belong to an event loop
+        left: int = await asyncio.wait_for(serve.get_app_handle(name).drain.remote(seconds), seconds + ANSWER_TIMEOUT_S)
+        return left
 
     try:
-        left = serve.get_app_handle(name).drain.remote(seconds).result(timeout_s=seconds + ANSWER_TIMEOUT_S)
-    except (RayError, RayServeException, TimeoutError) as error:  # its front is away: there is nothing to wait for
+        left = asyncio.run(drained())
+    except Exception as error:  # such as a front that is away: whatever it is, the application is still to be taken away
         print(f"not drained: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}", file=sys.stderr, flush=True)
         return
     except KeyboardInterrupt:

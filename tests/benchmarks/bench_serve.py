@@ -50,7 +50,7 @@ def measure(bench: Bench) -> list[Figure]:
             lambda: [_kill(steady, count=2000)],
             lambda: [_swap(steady, store, count=2000)],
             lambda: _overload(together, seconds=15),
-            lambda: [_memory(steady, cluster.address, rounds=3, count=700)],
+            lambda: [_memory(steady, cluster.address, rounds=2, count=700)],
         )
         return [_told(figure) for part in parts for figure in part()]
 

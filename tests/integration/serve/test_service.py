@@ -57,7 +57,7 @@ def service(head_node: HeadNode, bundle: Ensemble, tmp_path_factory: pytest.Temp
     command = [sys.executable, "serve/run.py", "--bundle", str(bundle.folder), "--split-members", "--pose-model", str(pose)]
     command += ["--port", str(port), "--capacity", str(CAPACITY)]
     environment = {**os.environ, "RAY_ADDRESS": head_node.address}
-    with subprocess.Popen(command, cwd=REPOSITORY_ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=REPOSITORY_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             with connect(address=head_node.address, driver_logs=False):
                 assert process.stdout is not None
@@ -78,7 +78,8 @@ def _end(process: subprocess.Popen[str], url: str) -> None:
         while not (in_work := _in_work(url)) and not all(each.done() for each in asked):
             pass
         process.terminate()
-        assert process.wait(60) == 0
+        said, _ = process.communicate(timeout=60)
+    assert (process.returncode, "not drained" in said) == (0, False), said
     codes = [(answer.result().status_code, answer.result().json().get("code")) for answer in asked]
     assert codes.count((200, None)) >= max(in_work, 1)
     assert set(codes) <= {(200, None), (503, "stopping")}  # of those who came later
