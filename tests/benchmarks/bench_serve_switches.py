@@ -34,7 +34,7 @@ def measure(bench: Bench) -> list[Figure]:
             "batch_wait_s: 0.02": deploy("waits", bundle=bundle, batch_wait_s=0.02),
             "access log on": deploy("logged", logging={"enable_access_log": True, "log_level": "INFO"}, bundle=bundle),
         }
-        figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=3), *_bodies(usual, rounds=3, count=30))]
+        figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=2), *_bodies(usual, rounds=3, count=20))]
         fast = _summary(usual)
     with _ray("0"), serving() as deploy:
         slow = _summary(deploy("usual", bundle=bundle))
