@@ -28,6 +28,7 @@ from serve.settings import ServeSettings
 from serve.tasks import Prepared, Reply, Task, Upload
 
 APPLICATION = "signray"
+FRONT = "Front"
 ATTEMPTS = 3  # of a recognition whose replica dies meanwhile
 # How requests in work end before a replica does. Serve stops all deployments at once: `run.py` drains the front before.
 DRAIN = {"graceful_shutdown_wait_loop_s": 0.5, "graceful_shutdown_timeout_s": 20.0}
@@ -190,7 +191,7 @@ def build(args: ServeSettings) -> Application:
     ]
     front = serve.deployment(
         serve.ingress()(Front),
-        name="Front",
+        name=FRONT,
         max_ongoing_requests=10 * args.capacity + SPARE,
         ray_actor_options={"num_cpus": 0.1},
         **DRAIN,

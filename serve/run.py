@@ -130,20 +130,29 @@ def _has_replicas(name: str) -> bool:
 def _drain(name: str, seconds: float) -> None:
     from ray import serve
 
-    async def drained() -> int:  # a coroutine: with Serve's own switch, handles belong to an event loop
-        left: int = await asyncio.wait_for(serve.get_app_handle(name).drain.remote(seconds), seconds + ANSWER_TIMEOUT_S)
-        return left
-
+    application = serve.status().applications.get(name)
+    if application is None or application.status != "RUNNING":
+        return
     try:
-        left = asyncio.run(drained())
+        left = asyncio.run(_drained(name, seconds))
     except Exception as error:  # such as a front that is away: whatever it is, the application is still to be taken away
         print(f"not drained: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}", file=sys.stderr, flush=True)
-        return
     except KeyboardInterrupt:
         print("cut off: requests in work are lost", file=sys.stderr, flush=True)
-        return
-    if left:
-        print(f"{left} requests were not answered within {seconds:g} s", file=sys.stderr, flush=True)
+    else:
+        if left:
+            print(f"{left} requests were not answered within {seconds:g} s", file=sys.stderr, flush=True)
+
+
+async def _drained(name: str, seconds: float) -> int:
+    """With Serve's own switch a handle belongs to an event loop; and Serve would close one of its cache later, when the loop is gone: it is one of ours."""
+    from ray.serve.handle import DeploymentHandle
+
+    from serve.app import FRONT
+
+    front = DeploymentHandle(FRONT, name)
+    left: int = await asyncio.wait_for(front.drain.remote(seconds), seconds + ANSWER_TIMEOUT_S)
+    return left
 
 
 def _require_free(host: str, port: int) -> None:
