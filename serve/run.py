@@ -64,6 +64,7 @@ def settings_of(given: argparse.Namespace) -> ServeSettings:
     chosen = {
         **files,
         "split_members": given.split_members,
+        "member_timeout_s": given.member_timeout,
         "api_keys_file": given.api_keys,
         "capacity": given.capacity,
         "max_batch_size": given.batch_size,
@@ -174,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--split-members", action="store_true", default=None, help="a deployment for each network of an ensemble, which scale and fail by themselves"
     )
+    parser.add_argument("--member-timeout", type=float, metavar="S", help="seconds after which a split member has failed, and is left out (default: 20)")
     parser.add_argument("--capacity", type=int, metavar="N", help="requests in work or waiting; the next one is answered 503 (default: 32)")
     parser.add_argument("--batch-size", type=int, metavar="N", help="clips of similar length that go through the network at once (default: 8)")
     parser.add_argument("--pose-model", type=Path, metavar="FILE", help="ONNX file of a whole-body RTMPose or RTMW: videos are taken, too")

@@ -54,7 +54,7 @@ def service(head_node: HeadNode, bundle: Ensemble, tmp_path_factory: pytest.Temp
     from ray import serve
 
     port, pose = free_port(), write_pose_model(tmp_path_factory.mktemp("pose") / "pose.onnx")
-    command = [sys.executable, "serve/run.py", "--bundle", str(bundle.folder), "--split-members", "--pose-model", str(pose)]
+    command = [sys.executable, "serve/run.py", "--bundle", str(bundle.folder), "--split-members", "--member-timeout", "3", "--pose-model", str(pose)]
     command += ["--port", str(port), "--capacity", str(CAPACITY)]
     environment = {**os.environ, "RAY_ADDRESS": head_node.address}
     with subprocess.Popen(command, cwd=REPOSITORY_ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

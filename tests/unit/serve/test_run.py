@@ -34,8 +34,8 @@ def test_mistakes_are_named_before_ray_starts(tmp_path: Path, monkeypatch: pytes
 
 def test_paths_are_absolute_because_replicas_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = settings_of(_parser().parse_args(["--bundle", "b", "--api-keys", "keys", "--capacity", "3"]))
-    assert (settings.bundle, settings.api_keys_file, settings.capacity) == (str(tmp_path / "b"), tmp_path / "keys", 3)
+    settings = settings_of(_parser().parse_args(["--bundle", "b", "--api-keys", "keys", "--capacity", "3", "--member-timeout", "2.5"]))
+    assert (settings.bundle, settings.api_keys_file, settings.capacity, settings.member_timeout_s) == (str(tmp_path / "b"), tmp_path / "keys", 3, 2.5)
     assert settings_of(_parser().parse_args(["--bundle", "models:/b@champion"])).bundle == "models:/b@champion"
 
 
