@@ -64,10 +64,19 @@ def service(head_node: HeadNode, bundle: Ensemble, tmp_path_factory: pytest.Temp
                 assert "signray serves" in next(line for line in process.stdout if line.startswith("signray"))
                 yield (url := f"http://127.0.0.1:{port}")
                 _end(process, url)
-                left = serve.status()
-                assert (left.applications, left.proxies) == ({}, {})
+                serve.shutdown()  # nothing is there to be shut down: this process forgets what it knew of it
+                _wait_until_gone()
         finally:
             process.kill()
+
+
+def _wait_until_gone() -> None:
+    import ray
+
+    deadline = time.monotonic() + 10
+    while left := [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True) if actor["namespace"] == "serve"]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
 def _end(process: subprocess.Popen[str], url: str) -> None:
