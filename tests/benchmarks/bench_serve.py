@@ -135,7 +135,7 @@ def _batching(alone: str, together: str, *, rounds: int, count: int) -> Figure:
         ratios.append(seconds[0] / seconds[1])
         rates = count / seconds[1], count / seconds[0]
     name = f"batches of up to {BATCH} / one by one, throughput of 16 clients"
-    note = f"{rates[0]:.0f} over {rates[1]:.0f} clips/s; demo network, one replica of one thread; the row above is its bound"
+    note = f"{rates[0]:.0f} over {rates[1]:.0f} clips/s; demo network, one replica of one thread; the row above says what the network gains"
     return Figure(name=name, rounds=tuple(ratios), note=note, at_least=2.0)
 
 
