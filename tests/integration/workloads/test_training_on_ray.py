@@ -18,12 +18,25 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from cluster.environment import REPOSITORY_ROOT
 from models.bundle import load_bundle
 from models.errors import TrainingError
+from models.translation.recogniser import TranslatingRecogniser
 from tests.integration.head_node import HeadNode
-from tests.unit.workloads.tiny_runs import NETWORK, altered_shards, assert_same_weights, last_weights, messages, tiny_recipe, write_tiny_shards
+from tests.unit.workloads.tiny_runs import (
+    NETWORK,
+    altered_shards,
+    assert_same_weights,
+    last_weights,
+    messages,
+    tiny_recipe,
+    tiny_translating_recipe,
+    write_tiny_language,
+    write_tiny_shards,
+)
+from workloads.shards import ShardSet
 from workloads.training.events import EVENTS, read_events
 from workloads.training.folders import old_run
 from workloads.training.run import new_run, train
@@ -107,6 +120,24 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(ray_cluster: H
     assert any("failed" in text for text in messages(folder))
     assert (folder / FAILURES).exists()
     assert_same_weights(last_weights(folder), last_weights(undisturbed))
+
+
+def test_a_translator_learns_under_zero_3_and_bf16(ray_cluster: HeadNode, shards: Path, tmp_path: Path) -> None:
+    """The weights of recogniser, mapper and mBART are divided among two workers, which generate the dev texts in step. A step is all clips."""
+    options = "train={num_workers: 2, zero_stage: 3, precision: bf16, epochs: 6, batch_size: 13, threads: 1}"
+    rates = ("optim.lr=1e-2", "optim.rates={}", "optim.schedule=constant", "validation.every_epochs=6", f"run.root={tmp_path}")
+    recipe = tiny_translating_recipe(shards, write_tiny_language(shards, tmp_path), options, *rates, recipe="mska_slt_phoenix2014t")
+    result = train(*new_run(recipe))
+    events = read_events(result.folder / EVENTS)
+    losses = [event["terms"]["translation"] for event in events if event["kind"] == "step"]
+    assert len(losses) == 6
+    assert losses[-1] < 0.9 * losses[0]
+    assert [(event["metric"], event["clips"]) for event in events if event["kind"] == "validation"] == [("bleu4", 5)]
+    bundle = load_bundle(result.folder / "bundle")
+    recogniser = bundle.recogniser()
+    assert isinstance(recogniser, TranslatingRecogniser)
+    assert all(torch.isfinite(parameter).all() for parameter in recogniser.network.parameters())
+    assert [len(answer.texts) for answer in recogniser.recognise(ShardSet.open(shards).rows("dev"))] == [1] * 5
 
 
 def test_a_driver_that_is_stopped_then_killed_is_resumed_and_the_weights_are_the_same(
