@@ -1,4 +1,4 @@
-"""Hosts that lose power, are added or know another token, under an elastic training. Hosts are namespaces (lab.py). Three minutes."""
+"""Hosts that vanish, come back, are added or know another token, under elastic trainings. Hosts are namespaces (lab.py). Eight minutes."""
 
 from __future__ import annotations
 
@@ -84,6 +84,9 @@ class Training:
         except subprocess.CalledProcessError:  # none
             return []
 
+    def host_with_a_worker(self) -> Host:
+        return next(host for host in self.hosts.hosts[1:] if self.workers_on(host))
+
     def end(self) -> None:
         self.advance(6)
         send(self.driver, signal.SIGTERM)
@@ -125,6 +128,40 @@ def test_worker_killed_power_cut_host_added_stranger_refused(hosts: Lab, record:
     hosts.start_worker(2)
     seconds, resumed = training.goes_on(2, 180)
     record("host added to an elastic run: from its start until the next step with it", seconds, "s", note=f"{resumed['steps_lost']} steps taken again")
+    training.end()
+    assert_undisturbed(training.folder, shards, tmp_path)
+
+
+def test_silence_return_and_notice(hosts: Lab, record: Record, tmp_path: Path) -> None:
+    shards = write_tiny_shards(tmp_path / "shards")
+    hosts.start_worker(3)
+    hosts.wait_for_nodes(4)
+    training = Training(hosts, shards, "silence")
+    training.wait(lambda: reached(training.folder) >= 12, 240)
+
+    # A host falls silent: its cable is pulled. Three could take a worker, so that one is a spare.
+    silent = training.host_with_a_worker()
+    silent.cable(False)
+    seconds, resumed = training.goes_on(2, 120)
+    record("host lost in silence (cable pulled): until the next step, on a spare", seconds, "s", at_most=60, note=f"{resumed['steps_lost']} steps taken again")
+
+    # It comes back: counted as lost, it ends its Ray, and its supervisor starts a new one.
+    silent.cable(True)
+    back = wait_until(lambda: len(hosts.alive()) == 4, 120, hosts.logs, every=1)
+    record("host that was lost and is back: until it is a node again", back, "s", at_most=90)
+
+    # A notice, as a cloud's spot node gets it; after its half minute the node is gone.
+    training.advance(6)
+    before, resumptions, noticed = len(told(training.folder, "checkpoint")), len(training.resumed()), time.time()
+    taken = training.host_with_a_worker()
+    hosts.drain(taken, seconds=25)
+    training.wait(lambda: any("is taken away in" in event["text"] for event in told(training.folder, "message")), 25)
+    training.wait(lambda: len(told(training.folder, "checkpoint")) > before, 20)
+    record("notice that a node goes: until a checkpoint is written", time.time() - noticed, "s", at_most=20)
+    time.sleep(max(0.0, noticed + 25 - time.time()))
+    taken.power_off()
+    seconds, resumed = training.goes_on(2, 120, before=resumptions)
+    record("node that is taken away after a notice: until the next step, on a spare", seconds, "s", note=f"{resumed['steps_lost']} steps taken again")
     training.end()
     assert_undisturbed(training.folder, shards, tmp_path)
 
