@@ -37,7 +37,6 @@ RECORDS = "results.json"
 BENCHES = (
     "stack",
     "data",
-    "files",
     "memory",
     "mska",
     "frames_networks",
@@ -54,6 +53,7 @@ BENCHES = (
     "sweep",
     "cluster",
     "failures",
+    "files",
 )
 
 
