@@ -56,6 +56,8 @@ def test_a_trial_that_is_stopped_early_has_a_bundle_of_its_best(shards: Path, tm
     first = run.next()
     assert first is not None
     run.end()
+    while run.next():
+        pass  # raises what the training raised
     record = read_record(place.sweep, place.folder, trial)
     assert record.status == "stopped early"
     assert 1 <= record.epochs < 40

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from cluster.storage import Place
 from cluster.tracking import NullTracker
+from models.batch import Batch
 from tests.store import Store
 from tests.unit.workloads.tiny_runs import CORPUS, messages, tiny_recipe
 from workloads.bundles import open_bundle
@@ -26,7 +28,12 @@ from workloads.training.run import new_run, train
 def stopped(patch: pytest.MonkeyPatch, *, after: int) -> None:
     """Let a training end with this step, as a signal does."""
     step = Training._step
-    patch.setattr(Training, "_step", lambda self, batches: step(self, batches) or self.position.step + 1 >= after)
+
+    def stopping(self: Training, batches: Iterator[Batch]) -> tuple[bool, bool]:
+        stop, ask = step(self, batches)
+        return stop or self.position.step + 1 >= after, ask
+
+    patch.setattr(Training, "_step", stopping)
 
 
 def test_a_run_goes_on_elsewhere(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
