@@ -10,8 +10,8 @@ from tests.benchmarks.results import Measured
 HEAD = """# Results of the benchmarks
 
 Written by `python tests/benchmarks/run.py`: whole (`make bench`), or a benchmark at a time (`--only NAME`), which leaves the others' sections as they were.
-Every figure is a ratio or a share measured in one run, both sides in turns; the spread is that of the middle half of the rounds (of all, where there are
-fewer than four). What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
+Ratios and shares are measured in one run, both sides in turns; the spread is that of the middle half of the rounds (of all, where there are fewer than four).
+Seconds and counts, of the service and of failures, are of this machine alone. What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
 """
 BUSY = "**the machine was busy with other work: provisional**"
 
