@@ -17,8 +17,6 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
-from cluster.ray_cluster import free_port
-
 UNIVERSAL_TAG = "universal"
 Precision = Literal["fp32", "bf16", "fp16", "bf16-autocast", "fp16-autocast"]
 
@@ -139,8 +137,9 @@ def single_process_group() -> Iterator[None]:
     if dist.is_initialized():
         yield
         return
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
-    dist.init_process_group("gloo", rank=0, world_size=1)
+    # DeepSpeed wants all five; nothing listens at the port, which another process could have taken meanwhile.
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
     try:
         yield
     finally:

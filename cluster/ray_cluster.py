@@ -10,8 +10,9 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cluster.environment import set_defaults, worker_environment
@@ -141,7 +142,13 @@ def _lock_with_token() -> None:
     The variables stay set after the block, because Ray's own copy of the mode stays, too.
     """
     if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH"}:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
+        os.environ.setdefault("RAY_AUTH_TOKEN", _process_token())
+
+
+@cache
+def _process_token() -> str:
+    """One for all its clusters: Ray keeps the first that it has seen, even where the variable was taken away meanwhile."""
+    return secrets.token_hex(16)
 
 
 def is_locked() -> bool:
@@ -150,14 +157,27 @@ def is_locked() -> bool:
 
 
 def free_port() -> int:
-    """A TCP port of this host that is free now, outside Ray's own range for workers (10002-19999)."""
+    """A TCP port of this host that is free now, outside Ray's own range for workers (10002-19999).
+
+    And, where there is room, outside the range from which the system serves connections that go out: one of those would sooner or
+    later take the port between this answer and its use.
+    """
     for _ in range(100):
-        with socket.socket() as listener:
-            listener.bind((_LOOPBACK, 0))
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind((_LOOPBACK, _candidate()))
             port: int = listener.getsockname()[1]
-        if not 10002 <= port <= 19999:
-            return port
+            if not 10002 <= port <= 19999:
+                return port
     raise OSError(f"no free TCP port on {_LOOPBACK}")
+
+
+def _candidate() -> int:
+    """A port between Ray's range and the system's own; 0, for one of the system's choice, where nothing is known or left between them."""
+    try:
+        first_of_system = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return 20000 + secrets.randbelow(first_of_system - 20000) if first_of_system >= 21000 else 0
 
 
 def _require_answer(address: str) -> None:

@@ -1,11 +1,15 @@
 import json
+import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from cluster import ray_cluster
 from cluster.ray_cluster import connect, default_num_cpus, free_port
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,9 @@ def test_an_address_without_a_cluster_is_said_at_once(address: str, message: str
         pass
     assert "\n" not in str(error.value)
     assert time.monotonic() - began < 45  # Ray itself would wait for 90 s
+
+
+EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +62,26 @@ def test_ray_data_gets_a_cpu_beside_the_workers() -> None:
 
 def test_ports_are_outside_rays_own_range() -> None:
     assert all(not 10002 <= free_port() <= 19999 for _ in range(20))
+
+
+@pytest.mark.skipif(not EPHEMERAL.is_file(), reason="the system doesn't say from which ports it serves connections that go out")
+def test_ports_are_outside_the_systems_own_range_where_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = map(int, EPHEMERAL.read_text().split())
+    assert all(first < 21000 or not first <= free_port() <= last for _ in range(20))
+    monkeypatch.setattr(Path, "read_text", lambda _: "1024 65535")
+    assert free_port() >= 1024
+    assert ray_cluster._candidate() == 0
+
+
+def test_a_process_has_one_token_for_all_its_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray keeps the first that it has seen."""
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    tokens = set()
+    for _ in range(2):
+        ray_cluster._lock_with_token()
+        tokens.add(os.environ.pop("RAY_AUTH_TOKEN"))
+    assert len(tokens) == 1
 
 
 def test_variables_that_a_job_has_set_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
