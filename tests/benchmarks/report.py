@@ -28,7 +28,7 @@ def section(name: str, measured: Measured) -> str:
         f"{measured.date}, in {measured.seconds:.0f} s",
         f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB",
         ", ".join(f"{package} {number}" for package, number in machine.versions.items()),
-        f"load average before the start {machine.load:.2f}",
+        f"load average before the start {machine.load:.2f}" if machine.busy_cores is None else f"busy cores before the start {machine.busy_cores:.2f}",
         *([BUSY] if machine.loaded else []),
     ]
     table = ["| figure | median | spread | rounds | target | of it |", "|---|---:|---:|---:|---|---|", *map(row, measured.figures)]

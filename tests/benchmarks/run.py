@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 def measure(name: str, bench: Bench) -> Measured:
     """The figures of `bench_<name>`, with the machine as it was before."""
     machine, began = this_machine(), time.perf_counter()
-    busy = f" (warning: load average {machine.load:.1f} on {machine.cores} cores: other work disturbs the figures)" if machine.loaded else ""
+    busy = f" (warning: {machine.busy_cores or 0:.1f} of {machine.cores} cores are busy: other work disturbs the figures)" if machine.loaded else ""
     print(f"{name} ...{busy}", file=sys.stderr, flush=True)
     figures = tuple(import_module(f"tests.benchmarks.bench_{name}").measure(bench))
     return Measured(date=time.strftime("%Y-%m-%d"), seconds=time.perf_counter() - began, machine=machine, figures=figures)

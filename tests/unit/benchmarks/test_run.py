@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,9 @@ def test_page() -> None:
 def test_page_of_a_busy_machine() -> None:
     busy = Machine(cpu="a core", cores=2, memory_gb=8.0, load=3.0, versions={})
     assert "provisional" in page({"first": measured(machine=busy)})
+    text = page({"first": measured(machine=replace(busy, busy_cores=0.125))})  # the load was that of the benchmark before
+    assert "busy cores before the start 0.12." in text
+    assert "provisional" not in text
 
 
 def test_one_benchmark_anew_leaves_the_others(tmp_path: Path) -> None:
