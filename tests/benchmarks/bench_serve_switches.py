@@ -35,10 +35,8 @@ def measure(bench: Bench) -> list[Figure]:
             "access log on": deploy("logged", logging={"enable_access_log": True, "log_level": "INFO"}, bundle=bundle),
         }
         figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=2), *_bodies(usual, rounds=3, count=20))]
-        fast = _summary(usual)
-    with _ray("0"), serving() as deploy:
-        slow = _summary(deploy("usual", bundle=bundle))
-    return [*figures, *(_told(figure) for figure in _switched(fast, slow))]
+    pairs = [tuple(_alone(bundle, optimized) for optimized in order) for order in (("1", "0"), ("0", "1"), ("1", "0"))]
+    return [*figures, *(_told(figure) for figure in _switched(pairs[0], pairs[1][::-1], pairs[2]))]
 
 
 @contextmanager
@@ -121,15 +119,27 @@ def _anew(url: str, answers: Answers) -> int:
         return caller.ask(npz_body(64), answers)
 
 
+def _alone(bundle: str, optimized: str) -> tuple[float, float]:
+    """`_summary` of the defaults, on a Ray that serves nothing else."""
+    with _ray(optimized), serving() as deploy:
+        return _summary(deploy("usual", bundle=bundle))
+
+
 def _summary(url: str) -> tuple[float, float]:
     """Clips per second of 16 clients, and the p50 of one."""
     load(url, [npz_body(64)], clients=CLIENTS, requests=2 * CLIENTS)
     return _rate(url), load(url, [npz_body(64)], clients=1, requests=60).percentile_ms(50)
 
 
-def _switched(fast: tuple[float, float], slow: tuple[float, float]) -> list[Figure]:
-    name, note = f"{FAST[0]} / without", "one Ray after the other, as it is read at a Ray's start"
+def _switched(*pairs: tuple[tuple[float, float], ...]) -> list[Figure]:
+    """Of (with, without) pairs."""
+    name, (fast, slow) = f"{FAST[0]} / without", pairs[-1]
+    ends = (f"{fast[0]:.0f} over {slow[0]:.0f} clips/s", f"{fast[1]:.1f} over {slow[1]:.1f} ms")
     return [
-        Figure(name=f"{name}, throughput of {CLIENTS} clients", rounds=(fast[0] / slow[0],), note=f"{fast[0]:.0f} over {slow[0]:.0f} clips/s; {note}"),
-        Figure(name=f"{name}, {KEPT_MS}", rounds=(fast[1] / slow[1],), note=f"{fast[1]:.1f} over {slow[1]:.1f} ms; {note}"),
+        Figure(
+            name=f"{name}, {what}",
+            rounds=tuple(one[index] / other[index] for one, other in pairs),
+            note=f"{ends[index]}; a Ray for each, as it is read at a Ray's start",
+        )
+        for index, what in enumerate((f"throughput of {CLIENTS} clients", KEPT_MS))
     ]
