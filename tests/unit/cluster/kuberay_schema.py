@@ -1,153 +1,40 @@
-"""Closed schemas of KubeRay's kinds, written by us from the fields that its documentation lists (ray.io/v1, operator 1.6 and 1.7): what isn't here is refused.
+"""The manifests of cluster/kuberay, and what is wrong with one of KubeRay's kinds.
 
-Kubernetes drops unknown keys in silence. Pod templates are checked apart, by Kubernetes' own schemas (`kubernetes-validate`).
+By the closed schema of `kuberay_schema.yaml` (its head says where that comes from), with Kubernetes' own types where KubeRay uses them; then by what no
+schema says: how the counts of replicas lie, which start parameters Ray's command takes, and what the operator refuses of them.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
+import yaml
+from ray.scripts.scripts import start as ray_start
+from referencing import Registry, Resource
 
-TEXT, WHOLE, FLAG, ANY = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}, {"type": "object"}
+from cluster.environment import REPOSITORY_ROOT
 
-
-def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
-
-
-def mapping(values: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": values}
-
-
-# What `ray start` takes, as KubeRay hands it on: values are text. Those that a file of ours may use.
-START_PARAMS = closed(
-    dict.fromkeys(("dashboard-host", "num-cpus", "num-gpus", "metrics-export-port", "object-store-memory", "resources", "block", "labels", "memory"), TEXT)
-)
-TEMPLATE = closed({"metadata": ANY, "spec": ANY}, "spec")
-HEAD = closed(
-    {
-        "template": TEMPLATE,
-        "rayStartParams": START_PARAMS,
-        "serviceType": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
-        "headService": ANY,
-        "enableIngress": FLAG,
-        "ingressOptions": ANY,
-        "labels": mapping(TEXT),
-        "resources": mapping(TEXT),
-    },
-    "template",
-)
-WORKERS = closed(
-    {
-        "groupName": TEXT,
-        "replicas": WHOLE,
-        "minReplicas": WHOLE,
-        "maxReplicas": WHOLE,
-        "idleTimeoutSeconds": WHOLE,
-        "template": TEMPLATE,
-        "rayStartParams": START_PARAMS,
-        "numOfHosts": WHOLE,
-        "priority": WHOLE,
-        "labels": mapping(TEXT),
-        "resources": mapping(TEXT),
-        "scaleStrategy": ANY,
-        "suspend": FLAG,
-    },
-    "groupName",
-    "minReplicas",
-    "maxReplicas",
-    "template",
-)
-AUTOSCALER = closed(
-    {
-        "version": {"enum": ["v1", "v2"]},
-        "idleTimeoutSeconds": WHOLE,
-        "upscalingMode": {"enum": ["Default", "Aggressive", "Conservative"]},
-        "image": TEXT,
-        "imagePullPolicy": TEXT,
-        "resources": ANY,
-        "env": {"type": "array"},
-        "envFrom": {"type": "array"},
-        "securityContext": ANY,
-        "volumeMounts": {"type": "array"},
-    }
-)
-SECRET = closed({"value": TEXT, "valueFrom": ANY})
-REDIS = closed({"redisAddress": TEXT, "redisUsername": SECRET, "redisPassword": SECRET, "externalStorageNamespace": TEXT}, "redisAddress")
-CLUSTER = closed(
-    {
-        "rayVersion": TEXT,
-        "authOptions": closed({"mode": {"enum": ["token", "disabled"]}, "secretName": TEXT, "enableK8sTokenAuth": FLAG}, "mode"),
-        "enableInTreeAutoscaling": FLAG,
-        "autoscalerOptions": AUTOSCALER,
-        "gcsFaultToleranceOptions": REDIS,
-        "headGroupSpec": HEAD,
-        "headServiceAnnotations": mapping(TEXT),
-        "managedBy": TEXT,
-        "networkPolicy": ANY,
-        "suspend": FLAG,
-        "tlsOptions": ANY,
-        "upgradeStrategy": ANY,
-        "workerGroupSpecs": {"type": "array", "items": WORKERS},
-    },
-    "rayVersion",
-    "authOptions",
-    "headGroupSpec",
-)
-JOB = closed(
-    {
-        "entrypoint": TEXT,
-        "rayClusterSpec": CLUSTER,
-        "clusterSelector": mapping(TEXT),
-        "runtimeEnvYAML": TEXT,
-        "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-        "shutdownAfterJobFinishes": FLAG,
-        "ttlSecondsAfterFinished": WHOLE,
-        "activeDeadlineSeconds": WHOLE,
-        "preRunningDeadlineSeconds": WHOLE,
-        "backoffLimit": WHOLE,
-        "deletionStrategy": ANY,
-        "suspend": FLAG,
-        "metadata": mapping(TEXT),
-        "entrypointNumCpus": {"type": "number"},
-        "entrypointNumGpus": {"type": "number"},
-        "entrypointResources": TEXT,
-        "submitterPodTemplate": TEMPLATE,
-        "submitterConfig": ANY,
-        "jobId": TEXT,
-        "managedBy": TEXT,
-    },
-    "entrypoint",
-)
-SERVICE = closed(
-    {
-        "rayClusterConfig": CLUSTER,
-        "serveConfigV2": TEXT,
-        "upgradeStrategy": closed({"type": {"enum": ["NewCluster", "NewClusterWithIncrementalUpgrade", "None"]}, "clusterUpgradeOptions": ANY}, "type"),
-        "serveService": ANY,
-        "excludeHeadPodFromServeSvc": FLAG,
-        "rayClusterDeletionDelaySeconds": WHOLE,
-        "suspend": FLAG,
-        "managedBy": TEXT,
-    },
-    "rayClusterConfig",
-    "serveConfigV2",
-)
-KINDS = {"RayCluster": CLUSTER, "RayJob": JOB, "RayService": SERVICE}
+KUBERAY = sorted((REPOSITORY_ROOT / "cluster" / "kuberay").glob("*.yaml"))
+KUBERNETES = "1.33"
+KINDS = ("RayCluster", "RayJob", "RayService")
+SCHEMA: dict[str, Any] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+START_PARAMETERS = {name.lstrip("-"): parameter for parameter in ray_start.params for name in parameter.opts}
+RESOURCES = {"num-cpus", "num-gpus", "memory", "resources"}
 
 
-def problems(document: dict[str, Any]) -> list[str]:
-    """What is wrong with a manifest of KubeRay, a line each."""
-    schema = closed({"apiVersion": {"const": "ray.io/v1"}, "kind": {"const": document["kind"]}, "metadata": ANY, "spec": KINDS[document["kind"]]}, "spec")
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(document)
-    lines = [f"{'/'.join(map(str, error.absolute_path))}: {error.message[:160]}" for error in errors]
-    for group in cluster_of(document).get("workerGroupSpecs", []):
-        counts = [group.get(key) for key in ("minReplicas", "replicas", "maxReplicas") if isinstance(group.get(key), int)]
-        if counts != sorted(counts):
-            lines.append(f"{group.get('groupName')}: minReplicas ≤ replicas ≤ maxReplicas doesn't hold")
-    return lines
+def documents() -> list[dict[str, Any]]:
+    return [document for path in KUBERAY for document in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
+
+
+def ray_documents() -> list[dict[str, Any]]:
+    return [document for document in documents() if document["kind"] in KINDS]
 
 
 def cluster_of(document: dict[str, Any]) -> dict[str, Any]:
@@ -163,3 +50,58 @@ def pod_specs(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield cluster["headGroupSpec"]["template"]["spec"]
     for group in cluster.get("workerGroupSpecs", []):
         yield group["template"]["spec"]
+
+
+@cache
+def validator(kind: str) -> jsonschema.Draft202012Validator:
+    """Of one of KubeRay's kinds, the types of Kubernetes closed, too."""
+    types = files("kubernetes_validate") / "kubernetes-json-schema" / f"v{KUBERNETES}.0-local-strict" / "_definitions.json"
+    registry: Registry = Resource.from_contents(json.loads(types.read_text(encoding="utf-8"))) @ Registry()
+    return jsonschema.Draft202012Validator({"$ref": f"#/$defs/{kind}", "$defs": SCHEMA["$defs"]}, registry=registry)
+
+
+def problems(document: dict[str, Any]) -> list[str]:
+    """What is wrong with a manifest of KubeRay, a line each. What no schema says is looked at once the schema holds."""
+    errors = validator(document["kind"]).iter_errors(document)
+    lines = [f"{'/'.join(map(str, error.absolute_path))}: {error.message[-160:]}" for error in errors]  # a message begins with the value, however long
+    return lines or list(cluster_problems(cluster_of(document)))
+
+
+def cluster_problems(cluster: dict[str, Any]) -> Iterator[str]:
+    groups = cluster.get("workerGroupSpecs", [])
+    for name, group in (("head", cluster.get("headGroupSpec", {})), *((group["groupName"], group) for group in groups)):
+        for problem in start_problems(group):
+            yield f"{name}: {problem}"
+    for group in groups:
+        counts = [0, *(group[key] for key in ("minReplicas", "replicas", "maxReplicas") if key in group)]
+        if counts != sorted(counts):
+            yield f"{group['groupName']}: 0 ≤ minReplicas ≤ replicas ≤ maxReplicas doesn't hold"
+    if cluster.get("authOptions", {}).get("mode") == "token" and "rayVersion" not in cluster:
+        yield "the operator refuses a token without a rayVersion"
+
+
+def start_problems(group: dict[str, Any]) -> Iterator[str]:
+    """Of a group's `rayStartParams`: KubeRay takes any text, the pod's `ray start` doesn't."""
+    parameters = group.get("rayStartParams", {})
+    for name, value in parameters.items():
+        problem = start_problem(name, value)
+        if problem:
+            yield f"rayStartParams: {problem}"
+    if "labels" in parameters:
+        yield "rayStartParams: the operator refuses labels here, the group's own `labels` take them"
+    if group.get("resources") and RESOURCES & set(parameters):
+        yield "rayStartParams: the operator refuses resources both here and in the group's `resources`"
+
+
+def start_problem(name: str, value: str) -> str | None:
+    """KubeRay writes `--name` for a switch that is "true", nothing for "false", and `--name=value` for the rest."""
+    parameter = START_PARAMETERS.get(name)
+    if parameter is None:
+        return f"`ray start` has no --{name}"
+    if parameter.is_flag:
+        return None if value in ("true", "false") else f'--{name} is a switch: "true" or "false"'
+    try:
+        parameter.type.convert(value, parameter, None)
+    except click.BadParameter as error:
+        return f"--{name}: {error.message}"
+    return None
