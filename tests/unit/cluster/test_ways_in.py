@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from pydantic import BaseModel
+from ray.serve.config import AutoscalingConfig
 from ray.serve.schema import ServeDeploySchema
 
 from cluster.container_requirements import requirements
@@ -112,6 +113,7 @@ def test_serve_configurations_are_serves_own_and_our_settings(config: dict[str, 
         assert f"def {name}(" in (REPOSITORY_ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
         for deployment in application["deployments"]:
             scaling = deployment["autoscaling_config"]
+            AutoscalingConfig.model_validate(scaling)  # Serve's schema takes any mapping here, and reads it when it deploys
             assert scaling["min_replicas"] <= scaling["max_replicas"]
 
 
@@ -120,6 +122,16 @@ def test_a_misspelt_key_of_serve_is_seen() -> None:
         "applications.import_pth",
         "http_options.hst",
     ]
+
+
+@pytest.mark.parametrize("config", serve_configs())
+def test_a_key_that_serve_does_not_know_is_seen_at_every_level(config: dict[str, Any]) -> None:
+    [application] = config["applications"]
+    [deployment] = application["deployments"]
+    for level in (config, config["http_options"], config["logging_config"], application, deployment, deployment["autoscaling_config"]):
+        level["unknown"] = 1
+        assert [key.rpartition(".")[2] for key in unknown_keys(config, ServeDeploySchema)] == ["unknown"]
+        del level["unknown"]
 
 
 # Launcher, Compose, image, scripts
