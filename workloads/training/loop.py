@@ -92,13 +92,14 @@ def run_training(recipe: Recipe, setting: Setting, session: Session) -> Outcome:
 
 @dataclass
 class Training:
-    """The state of a worker's loop."""
+    """The state of a worker's loop. due: whether a checkpoint is, after the last step."""
 
     recipe: Recipe
     setting: Setting
     session: Session
     log: EventLog = field(init=False)
     position: Position = field(init=False)
+    due: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         recipe, session = self.recipe, self.session
@@ -200,7 +201,7 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> bool:
         """Train the rest of an epoch; False where a stop was asked for, after a checkpoint."""
-        accumulation = self.recipe.optim.accumulation
+        accumulation, self.due = self.recipe.optim.accumulation, False
         batches = self.batches.epoch(epoch, skip=self.position.batches_done)
         training_mode(self.network, self.recipe.optim.frozen)  # once: it walks all modules, 1.5 ms
         if self.system.begin_epoch:
@@ -217,8 +218,8 @@ class Training:
             left = self.notices.due() if ask else None
             if left is not None:
                 self._say(f"a node of this run is taken away in {left:.0f} s: step {self.position.step} is kept")
-            due = every is not None and self.position.step % every == 0
-            if (due or left is not None) and done < self.steps_per_epoch * accumulation:
+            self.due = left is not None or (every is not None and self.position.step % every == 0)
+            if self.due and done < self.steps_per_epoch * accumulation:
                 self._checkpoint()
         return True
 
@@ -286,7 +287,7 @@ class Training:
         )
 
     def _end_epoch(self, epoch: int) -> None:
-        """Validate where it is time to, and checkpoint; then the next epoch begins."""
+        """Validate where it is time to, and checkpoint then or where the last step is due to; then the next epoch begins."""
         last = epoch + 1 == self.recipe.train.epochs
         self.position = replace(self.position, epoch=epoch + 1, batches_done=0)
         if (epoch + 1) % self.recipe.validation.every_epochs == 0 or last:
@@ -296,6 +297,8 @@ class Training:
             self._checkpoint({PREDICTIONS: predictions})
             scores = {f"{metric}_{head}": score for head, score in validation.scores.items()}
             self.session.report({"step": float(self.position.step), metric: validation.scores[chosen], **scores})
+        elif self.due:
+            self._checkpoint()
 
     def _validate(self, epoch: int) -> tuple[Validation, str]:
         """Scores on dev, and what was recognised (a line of JSON per clip)."""

@@ -81,6 +81,12 @@ def test_a_checkpoint_after_each_validation_with_its_predictions(undisturbed: Pa
     assert read_position(first).step == 6
 
 
+def test_a_checkpoint_at_the_end_of_an_epoch_without_validation(tiny_shards: Path, tmp_path: Path) -> None:
+    run_loop(tiny_recipe(tiny_shards, "train.epochs=2", "validation.every_epochs=2", "train.checkpoint_steps=6"), tmp_path)
+    first = read_position(checkpoints(tmp_path / CHECKPOINTS)[-1])
+    assert (first.step, first.epoch, first.batches_done, first.error) == (6, 1, 0, None)
+
+
 def test_the_same_recipe_gives_the_same_run(recipe: Recipe, undisturbed: Path, tmp_path: Path) -> None:
     run_loop(recipe, tmp_path)
     assert_same_weights(last_weights(tmp_path), last_weights(undisturbed))
