@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +52,11 @@ def first_batch(folder: Path, processes: psutil.Process) -> FirstBatch:
     """As a training reads, on the cluster that is connected, whose processes are the children of `processes`."""
     with _watched_threads(processes) as peak:
         began = time.perf_counter()
-        batches = iter(_dataset(ShardSet.open(folder), "train", ("keypoints",)).iter_batches(batch_size=READ_ROWS, batch_format="pyarrow"))
-        rows = next(batches).num_rows
-        seconds = time.perf_counter() - began
+        dataset = _dataset(ShardSet.open(folder), "train", ("keypoints",))
+        # Closed, because an executor that goes on reading ends the process with a Ray that was shut down meanwhile.
+        with closing(iter(dataset.iter_batches(batch_size=READ_ROWS, batch_format="pyarrow"))) as batches:
+            rows = next(batches).num_rows
+            seconds = time.perf_counter() - began
     return FirstBatch(seconds=seconds, rows=rows, threads=peak[0])
 
 
