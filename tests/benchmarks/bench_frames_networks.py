@@ -1,6 +1,6 @@
-"""A training step of S3D and of TwoStream-SLR against their naive forms: CPU time on one thread.
+"""A training step of S3D and of TwoStream-SLR against their naive forms: CPU time of one thread, and memory at the peak.
 
-Each pair runs in a process of its own, with the environment that a training's workers have.
+Each network runs in a process of its own, with the environment that a training's workers have.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from models.s3d.network import S3d
 from models.twostream.config import KEYPOINT_TRUNK, TwoStreamOptions
 from models.twostream.network import AUXILIARY_HEADS, HEADS, TwoStream
 from tests.benchmarks import naive_s3d, naive_twostream
-from tests.benchmarks.apart import apart
+from tests.benchmarks.apart import added_memory, apart, memory_figure
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench
 
@@ -30,6 +30,7 @@ NUM_CLASSES = 64
 GOAL = 0.9
 MODULE = "tests.benchmarks.bench_frames_networks"
 NETWORKS = RGB, MAPS, TWO_STREAM = ("S3D, RGB", "S3D, heatmaps", "TwoStream-SLR")
+WAYS = ("ours", "naive")
 Step = Callable[[], Tensor]
 
 
@@ -50,7 +51,11 @@ def measure(bench: Bench) -> list[Figure]:
     """Ours over naive, for the RGB trunk, the keypoint trunk and TwoStream-SLR with all its losses; the outputs agree."""
     if bench.quick:
         return [figure(name, QUICK, times(name, QUICK)) for name in NETWORKS]
-    return [figure(name, FULL, json.loads(apart(MODULE, name))) for name in NETWORKS]
+    figures = []
+    for name in NETWORKS:
+        figures.append(figure(name, FULL, json.loads(apart(MODULE, "times", name))))
+        figures.append(memory_figure(name, *(int(apart(MODULE, way, name)) for way in WAYS)))
+    return figures
 
 
 def figure(name: str, size: Size, seconds: list[list[float]]) -> Figure:
@@ -130,4 +135,5 @@ def cpu_seconds(step: Step) -> float:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print(json.dumps(times(sys.argv[1], FULL)))
+    task, network_name = sys.argv[1:]
+    print(json.dumps(times(network_name, FULL)) if task == "times" else added_memory(steps(network_name, FULL)[WAYS.index(task)]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.batch import Batch
+from tests.benchmarks.apart import peak_memory
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.stack import Bench, Span, Watcher, train_watched
 from workloads.recipe import Recipe
@@ -75,5 +76,4 @@ def reset_peak_memory() -> None:
 
 def peak_memory_mb() -> float:
     """Peak resident memory of this process since the last reset, in MB."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024 / 1e6
+    return peak_memory() / 1e6

@@ -16,6 +16,7 @@ from models.batch import Heads
 from models.losses.ctc import recognition_losses
 from models.mska.config import BlockShape, HeadOptions, MskaOptions
 from models.mska.network import Mska
+from tests.benchmarks.apart import added_memory
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.naive_mska import naive_twin
 from tests.benchmarks.stack import Bench
@@ -113,26 +114,16 @@ def cpu_seconds(step: Step) -> float:
 def memory() -> Figure:
     """What two steps add to the resident memory of a process, each form in a process of its own."""
     name = next(iter(SHAPES))
-    ours, naive = (added_memory(way) for way in ("ours", "naive"))
+    ours, naive = (in_own_process(way) for way in ("ours", "naive"))
     return Figure(name=f"MSKA memory, {name}: naive / ours", rounds=(naive / ours,), note=f"{naive / 2**20:,.0f} over {ours / 2**20:,.0f} MiB")
 
 
-def added_memory(way: str) -> int:
+def in_own_process(way: str) -> int:
     command = [sys.executable, "-m", "tests.benchmarks.bench_mska", way]
     return int(subprocess.run(command, cwd=Path(__file__).resolve().parents[2], check=True, capture_output=True, text=True).stdout)
-
-
-def peak_memory() -> int:
-    """Largest resident memory so far of this process in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     shape = next(iter(SHAPES.values()))
-    step = steps(*shape)[0 if sys.argv[1] == "ours" else 1]
-    before = peak_memory()
-    step()
-    step()
-    print(peak_memory() - before)
+    print(added_memory(steps(*shape)[0 if sys.argv[1] == "ours" else 1]))

@@ -9,7 +9,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from models.mstfnet.config import MstfNetOptions
 from models.mstfnet.network import MstfNet
 from models.slowfastsign.config import SlowFastOptions
 from models.slowfastsign.network import SlowFastSign
-from tests.benchmarks.apart import apart
+from tests.benchmarks.apart import added_memory, apart, memory_figure
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.naive_vac import naive_twin
 from tests.benchmarks.stack import Bench
@@ -48,9 +47,7 @@ def measure(bench: Bench) -> list[Figure]:
     for name in BUILD:
         figures.append(step_time(name, json.loads(apart(MODULE, "times", name))))
         own, plain = (int(apart(MODULE, way, name)) for way in ("ours", "naive"))
-        figures.append(
-            Figure(name=f"{name} memory: ours / naive", rounds=(own / plain,), at_most=1.0, note=f"{own / 2**20:,.0f} over {plain / 2**20:,.0f} MiB")
-        )
+        figures.append(memory_figure(name, own, plain))
     return figures
 
 
@@ -104,19 +101,6 @@ def cpu_seconds(step: Step) -> float:
     began = time.process_time()
     step()
     return time.process_time() - began
-
-
-def peak_memory() -> int:
-    """Largest resident memory so far of this process in bytes."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-def added_memory(step: Step) -> int:
-    before = peak_memory()
-    step()
-    step()
-    return peak_memory() - before
 
 
 if __name__ == "__main__":
