@@ -9,7 +9,7 @@ from tests.benchmarks.stack import Bench
 
 
 def test_figures(tmp_path: Path) -> None:
-    overhead, memory = measure(Bench(folder=tmp_path, quick=True))
+    memory, overhead = measure(Bench(folder=tmp_path, quick=True))
     assert overhead.median > 0
     assert "60 mock trials" in memory.note
     assert memory.median > 0.5
