@@ -45,8 +45,9 @@ class StepConv(nn.Module):
             return F.conv1d(x_BSD.transpose(1, 2), self.weight, self.bias, padding="same").transpose(1, 2)
         before = (self.kernel - 1) // 2
         padded = F.pad(x_BSD, (0, 0, before, self.kernel - 1 - before))
-        taps = torch.cat([padded[:, tap : tap + x_BSD.shape[1]] for tap in range(self.kernel)], dim=2)
-        return F.linear(taps, self.weight.transpose(1, 2).reshape(self.weight.shape[0], -1), self.bias)
+        # Taps in the weight's own order, (D, kernel): a weight is larger than a clip's features, and one laid out anew is kept for the backward pass.
+        taps = torch.stack([padded[:, tap : tap + x_BSD.shape[1]] for tap in range(self.kernel)], dim=3).flatten(2)
+        return F.linear(taps, self.weight.flatten(1), self.bias)
 
 
 class VisualHead(nn.Module):

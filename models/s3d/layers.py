@@ -53,12 +53,29 @@ class _Relaid(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, own: torch.memory_format, gradient: torch.memory_format) -> Tensor:
         ctx.gradient = gradient
-        out = x.contiguous(memory_format=own)
+        out = laid_out(x, own)
         return out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return grad.contiguous(memory_format=ctx.gradient), None, None
+        return laid_out(grad, ctx.gradient), None, None
+
+
+def laid_out(x_BCTHW: Tensor, own: torch.memory_format) -> Tensor:
+    """`x_BCTHW.contiguous(memory_format=own)`; on a CPU clip by clip as a matrix, which PyTorch transposes in blocks: twice as fast."""
+    other = torch.contiguous_format if own == torch.channels_last_3d else torch.channels_last_3d
+    if x_BCTHW.device.type != "cpu" or x_BCTHW.is_contiguous(memory_format=own) or not x_BCTHW.is_contiguous(memory_format=other):
+        return x_BCTHW.contiguous(memory_format=own)
+    out = torch.empty_like(x_BCTHW, memory_format=own)
+    # The one of the two with the channels last is a matrix (places, channels) of each clip, the other (channels, places).
+    for target, source in zip(_matrices(out, own), _matrices(x_BCTHW, other), strict=True):
+        target.copy_(source.t())
+    return out
+
+
+def _matrices(x_BCTHW: Tensor, layout: torch.memory_format) -> Tensor:
+    """A dense matrix of each clip, a view."""
+    return x_BCTHW.permute(0, 2, 3, 4, 1).flatten(1, 3) if layout == torch.channels_last_3d else x_BCTHW.flatten(2)
 
 
 def relaid(x_BCTHW: Tensor, own: torch.memory_format = torch.channels_last_3d, gradient: torch.memory_format = torch.channels_last_3d) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.errors import CheckpointError
 from models.published.loading import read_checkpoint
 from models.s3d.config import S3dOptions
-from models.s3d.layers import Ends, MaxPool
+from models.s3d.layers import Ends, MaxPool, laid_out
 from models.s3d.network import S3d
 from models.s3d.published import FIRST, export, load, load_pretrained
 from tests.benchmarks.naive_s3d import naive_twin
@@ -61,6 +61,19 @@ def test_features_lie_with_the_channels_last_also_for_one_clip() -> None:
     with torch.no_grad():
         features, _ = tiny(width=1 / 4)(torch.rand(1, 3, 16, 64, 64))
     assert features.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+LAYOUTS = (torch.contiguous_format, torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 4, 5, 6), (2, 64, 4, 8, 8), (1, 1, 3, 4, 5), (3, 7, 1, 1, 1), (0, 3, 4, 5, 6)])
+@pytest.mark.parametrize("own", LAYOUTS)
+def test_layouts_are_pytorchs_own(shape: tuple[int, ...], own: torch.memory_format) -> None:
+    plain = torch.randn(shape)
+    for x in (plain, plain.contiguous(memory_format=torch.channels_last_3d), plain.transpose(3, 4), plain[:, :, ::2]):
+        found, expected = laid_out(x, own), x.contiguous(memory_format=own)
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
 
 
 def test_a_pool_sees_nothing_beyond_a_clip_of_negative_features() -> None:
