@@ -34,7 +34,7 @@ def measure(bench: Bench) -> list[Figure]:
             "batch_wait_s: 0.02": deploy("waits", bundle=bundle, batch_wait_s=0.02),
             "access log on": deploy("logged", logging={"enable_access_log": True, "log_level": "INFO"}, bundle=bundle),
         }
-        figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=2), *_bodies(usual, rounds=3, count=20))]
+        figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=7), *_bodies(usual, rounds=7, count=20))]
     pairs = [tuple(_alone(bundle, optimized) for optimized in order) for order in (("1", "0"), ("0", "1"), ("1", "0"))]
     return [*figures, *(_told(figure) for figure in _switched(pairs[0], pairs[1][::-1], pairs[2]))]
 

@@ -47,7 +47,7 @@ def measure(bench: Bench) -> list[Figure]:
     for name in BUILD:
         figures.append(step_time(name, json.loads(apart(MODULE, "times", name))))
         own, plain = (int(apart(MODULE, way, name)) for way in ("ours", "naive"))
-        figures.append(memory_figure(name, own, plain))
+        figures.append(memory_figure(name, own, plain, at_most=1.0))
     return figures
 
 
