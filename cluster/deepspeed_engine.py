@@ -139,7 +139,7 @@ def single_process_group() -> Iterator[None]:
         return
     # DeepSpeed wants all five; nothing listens at the port, which another process could have taken meanwhile.
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())  # type: ignore[attr-defined]  # of the C++ half
     try:
         yield
     finally:
