@@ -51,7 +51,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     },
     "twostream": {"system": "twostream_slr", "inputs": STREAMS, "network": {"rgb": TRUNK, "keypoint": MAPS, "head": STREAM_HEAD}},
 }
-STEPS = {"rgb": 40, "keypoint": 50, "twostream": 40}
+STEPS = {"rgb": 40, "keypoint": 70, "twostream": 40}
 
 
 @pytest.mark.parametrize("case", SYSTEMS)
