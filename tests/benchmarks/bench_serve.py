@@ -21,7 +21,7 @@ from serve.tasks import Choice, Task
 from serve.worker import ModelWorker
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.http_load import Answers, Caller, arrivals, load
-from tests.benchmarks.report import number
+from tests.benchmarks.report import told
 from tests.benchmarks.serving import clip_of, npz_body, random_bundle, registry_of, replica_pids, serving
 from tests.benchmarks.stack import SMALLEST, Bench
 
@@ -52,13 +52,7 @@ def measure(bench: Bench) -> list[Figure]:
             lambda: _overload(together, seconds=15),
             lambda: [_memory(steady, cluster.address, rounds=2, count=700)],
         )
-        return [_told(figure) for part in parts for figure in part()]
-
-
-def _told(figure: Figure) -> Figure:
-    """The figure, which is printed at once: all of them take minutes."""
-    print(f"  {figure.name}: {number(figure.median)} {figure.unit} ({figure.note})", file=sys.stderr, flush=True)
-    return figure
+        return [told(figure) for part in parts for figure in part()]
 
 
 def _quick(bench: Bench) -> list[Figure]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from cluster.ray_cluster import connect
 from serve.run import FAST
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.http_load import Answers, Caller, load
-from tests.benchmarks.report import number
+from tests.benchmarks.report import told
 from tests.benchmarks.serving import npz_body, points_of, random_bundle, serving
 from tests.benchmarks.stack import SMALLEST, Bench
 
@@ -34,9 +33,9 @@ def measure(bench: Bench) -> list[Figure]:
             "batch_wait_s: 0.02": deploy("waits", bundle=bundle, batch_wait_s=0.02),
             "access log on": deploy("logged", logging={"enable_access_log": True, "log_level": "INFO"}, bundle=bundle),
         }
-        figures = [_told(figure) for figure in (*_throughputs(usual, others, rounds=7), *_bodies(usual, rounds=7, count=20))]
+        figures = [told(figure) for figure in (*_throughputs(usual, others, rounds=7), *_bodies(usual, rounds=7, count=20))]
     pairs = [tuple(_alone(bundle, optimized) for optimized in order) for order in (("1", "0"), ("0", "1"), ("1", "0"))]
-    return [*figures, *(_told(figure) for figure in _switched(pairs[0], pairs[1][::-1], pairs[2]))]
+    return [*figures, *(told(figure) for figure in _switched(pairs[0], pairs[1][::-1], pairs[2]))]
 
 
 @contextmanager
@@ -44,11 +43,6 @@ def _ray(optimized: str) -> Iterator[None]:
     """A private Ray, whose Serve reads its own switch once, when it starts."""
     with mock.patch.dict(os.environ, {FAST[0]: optimized}), connect(num_cpus=8, driver_logs=False):
         yield
-
-
-def _told(figure: Figure) -> Figure:
-    print(f"  {figure.name}: {number(figure.median)} {figure.unit} ({figure.note})", file=sys.stderr, flush=True)
-    return figure
 
 
 def _quick(bench: Bench) -> list[Figure]:

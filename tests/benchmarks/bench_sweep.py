@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import psutil
 
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.report import told
 from tests.benchmarks.stack import SMALLEST, Bench
 from tune.proposals import Ledger
 from tune.sweep_file import Sweep, parse_sweep
@@ -26,13 +26,7 @@ SIZES: list[int] = []  # of the driver after each trial, in bytes; of the module
 
 
 def measure(bench: Bench) -> list[Figure]:
-    return [_told(memory(bench)), _told(overhead(bench))]
-
-
-def _told(figure: Figure) -> Figure:
-    """At once: all of it takes a quarter of an hour."""
-    print(f"  {figure.name}: {figure.median:.3f} {figure.unit} ({figure.note})", file=sys.stderr, flush=True)
-    return figure
+    return [told(memory(bench)), told(overhead(bench))]
 
 
 def overhead(bench: Bench) -> Figure:
@@ -54,9 +48,9 @@ def overhead(bench: Bench) -> Figure:
 
 
 def _recipe(bench: Bench, name: str) -> Recipe:
-    small = (*SMALLEST, "train.num_workers=0", "train.epochs=2") if bench.quick else ("train.epochs=2",)
+    small = (*SMALLEST, "train.num_workers=0") if bench.quick else ()
     where = (f"data.shards={bench.shards()}", f"run.root={bench.folder / 'sweeps'}", f"run.name={name}")
-    return load_recipe("mska_slr_small", [*where, "optim.lr=1e-3", *small])
+    return load_recipe("mska_slr_small", [*where, "optim.lr=1e-3", "train.epochs=2", *small])
 
 
 def _swept(bench: Bench, number: int) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from tests.benchmarks.figure import Figure
@@ -46,3 +47,9 @@ def row(figure: Figure) -> str:
 def number(value: float) -> str:
     """Three or four digits."""
     return f"{value:.3f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def told(figure: Figure) -> Figure:
+    """The figure, which is told at once: benchmarks that take minutes give theirs at their end."""
+    print(f"  {figure.name}: {number(figure.median)} {figure.unit} ({figure.note})", file=sys.stderr, flush=True)
+    return figure

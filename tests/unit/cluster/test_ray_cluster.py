@@ -30,9 +30,6 @@ def test_an_address_without_a_cluster_is_said_at_once(address: str, message: str
     assert time.monotonic() - began < 45  # Ray itself would wait for 90 s
 
 
-EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-
-
 def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_cluster, "CONNECT_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listener:
