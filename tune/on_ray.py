@@ -30,7 +30,7 @@ from workloads.recipe import Recipe
 from workloads.training.workers import last_line
 
 LOSS, EPOCH = "loss", "epoch"
-NAMES = "names"  # folder: which of the sweep's trials a trial of Tune is. Its configuration says so only at first: pbt copies it to others
+NAMES = "tune/names"  # folder: which of the sweep's trials a trial of Tune is. Its configuration says so only at first: pbt copies it to others
 END_TIMEOUT_S = 600
 
 Show = Callable[[str], None]
@@ -254,7 +254,7 @@ def run_trials(
     quiet_logging()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by `Telling`
     sweep, population = place.sweep, isinstance(scheduler, PopulationBasedTraining)
-    (place.folder / NAMES).mkdir(exist_ok=True)
+    (place.folder / NAMES).mkdir(parents=True, exist_ok=True)
     # Tune's pbt takes no searcher: its trials are listed before they start.
     listed = list(iter(LedgerSearcher(ledger, place.folder).take, None)) if population else []
     trainable = tune.with_parameters(TrainingTrial, place=place, make_run=make_run)

@@ -170,7 +170,7 @@ def opened(recipe: Recipe, folder: Path) -> ShardSet:
     """The shards, looked at as `train` does before a start."""
     clear_fault(folder)
     (folder / STOP_FILE).unlink(missing_ok=True)
-    shards = ShardSet.open(Path(recipe.data.shards))
+    shards = ShardSet.open(recipe.data.shards)
     preflight(recipe, shards)
     return shards
 

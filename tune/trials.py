@@ -18,8 +18,9 @@ from tune.sweep_file import Sweep
 from workloads.recipe import Recipe
 from workloads.reports import write_json
 from workloads.training.events import EVENTS, Event, read_events
+from workloads.training.folders import TRIALS
 
-TRIALS, LIST, ENDING, VALUES = "trials", "trials.jsonl", "trial.json", "values.jsonl"
+LIST, ENDING, VALUES = "trials.jsonl", "trial.json", "values.jsonl"
 
 Status = Literal["finished", "stopped early", "failed", "unfinished"]
 

@@ -16,6 +16,7 @@ from workloads.recipe import Recipe, parse_recipe, read_values
 
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"
+MEMBERS, TRIALS = "members", "trials"  # folders of runs in another's: of an ensemble's members, of a sweep's trials
 ENDED = "ended"  # a file: nothing is left to do
 RESUMABLE = ("tracking.", "train.max_failures", "train.log_steps", "train.keep_checkpoints")  # keys that don't change what is learned
 

@@ -23,15 +23,13 @@ from workloads.recipe import Recipe
 from workloads.shards import ShardSet
 from workloads.sign_scoring import SignEvaluation, rates
 from workloads.training.faults import clear_fault
-from workloads.training.folders import BUNDLE, ENDED, RECIPE, ended, old_run, write_recipe
+from workloads.training.folders import BUNDLE, ENDED, MEMBERS, RECIPE, ended, old_run, write_recipe
 from workloads.training.loop import STOP_FILE, Outcome
 from workloads.training.preflight import preflight
 from workloads.training.run import Result, finish, members_of, run_workers
 from workloads.training.tasks import Metric
 from workloads.training.tracked import tracked
 from workloads.training.workers import ray_cluster
-
-MEMBERS = "members"  # folder of the members' runs in the ensemble's
 
 
 def train_members(recipe: Recipe, folder: Path, shards: ShardSet) -> Result:

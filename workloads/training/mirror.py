@@ -22,20 +22,20 @@ from cluster.storage import TRANSFERS, Place, publish_folder
 from models.errors import CheckpointError, TrainingError
 from workloads.training.checkpoints import CHECKPOINTS, Position, checkpoints, gap, kept_names, parse_position
 from workloads.training.checkpoints import POSITION as POSITION_FILE
-from workloads.training.folders import BUNDLE, ENDED
+from workloads.training.folders import BUNDLE, ENDED, MEMBERS, TRIALS
 from workloads.training.loop import STOP_FILE
 
 COPY = "copy.txt"
-MEMBERS = "members"
 LOOK_S, LOGS_S = 1.0, 30.0
-NOT_KEPT = {"ray", "lock", "stop", "sending.lock", "owner.json"}  # of this machine, or of the moment
+INNER = (MEMBERS, TRIALS)  # folders of runs in this one's
+NOT_KEPT = {"ray", "tune", "lock", "stop", "sending.lock", "owner.json"}  # of this machine, or of the moment
 STATE = "tracking/state.json"  # how far the spool was sent: never ahead of the spool itself
 
 
 def is_small(name: str) -> bool:
     """Whether a file of the run's folder, by its path there, goes up as it is: what is neither of a checkpoint nor of a bundle, nor of the moment."""
     parts = PurePosixPath(name).parts
-    own = parts[2:] if len(parts) > 2 and parts[0] == MEMBERS else parts
+    own = parts[2:] if len(parts) > 2 and parts[0] in INNER else parts
     if not own or own[0] in (CHECKPOINTS, BUNDLE) or own[-1] == ENDED:
         return False
     return not any(part in NOT_KEPT or part.startswith(".") for part in own)
@@ -119,8 +119,8 @@ class Mirror:
                 self._published[self._name(run / ENDED)] = ""
 
     def _runs(self) -> list[Path]:
-        """The run's folder, and those of an ensemble's members."""
-        return [self._folder, *sorted(path for path in self._folder.glob(f"{MEMBERS}/*") if path.is_dir())]
+        """The run's folder, and those of an ensemble's members or a sweep's trials."""
+        return [self._folder, *sorted(path for inner in INNER for path in self._folder.glob(f"{inner}/*") if path.is_dir())]
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self._folder).as_posix()

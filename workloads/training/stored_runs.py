@@ -23,7 +23,7 @@ from models.errors import CheckpointError, TrainingError
 from workloads.recipe import Recipe
 from workloads.training.checkpoints import CHECKPOINTS, STAGING, checkpoints, damage
 from workloads.training.folders import BUNDLE, ENDED
-from workloads.training.mirror import COPY, MEMBERS, Mirror, is_small, store_gap
+from workloads.training.mirror import COPY, INNER, Mirror, is_small, store_gap
 
 OWNER = "owner.json"
 LOCK = "lock"
@@ -74,9 +74,10 @@ def bring_back(place: Place, folder: Path) -> None:
     ours = published is not None and published == _own_id(folder)
     if not ours:
         (folder / COPY).write_text(uuid.uuid4().hex)
-    for run in ("", *sorted({"/".join(name.split("/")[:2]) for name in sizes if name.startswith(f"{MEMBERS}/")})):
+    for run in ("", *sorted({"/".join(name.split("/")[:2]) for name in sizes if name.split("/")[0] in INNER})):
         below = _below(sizes, run)
-        _fetch_checkpoints(place / run, folder / run, _below(below, CHECKPOINTS), ours=ours)
+        if not (run and ENDED in below):  # nobody goes on with an inner run that has ended
+            _fetch_checkpoints(place / run, folder / run, _below(below, CHECKPOINTS), ours=ours)
         if ENDED in below and not (folder / run / BUNDLE / RECORD).exists():
             for name in _below(below, BUNDLE):
                 (place / run / BUNDLE / name).get(folder / run / BUNDLE / name)

@@ -1,15 +1,18 @@
-"""A sweep sent as a Ray job, with Ray Train below Ray Tune, whose driver is killed: the next start goes on with the same trials, and one that always crashes
-ends none else.
+"""A sweep in a store, sent as a Ray job, with Ray Train below Ray Tune, whose driver is killed: a machine that has no copy of it goes on with the same
+trials, and one that always crashes ends none else.
 
 Takes most of a minute: each trial starts Ray Train, and one of them twice more, because it crashes.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -19,15 +22,18 @@ from cluster.environment import REPOSITORY_ROOT
 from cluster.sender import connect_client, embedded_uri
 from models.bundle import load_bundle
 from tests.integration.head_node import HeadNode
+from tests.store import Store
 from tests.unit.workloads.tiny_runs import NETWORK, write_tiny_shards
-from tune import sweep
 from tune.sweep_file import parse_sweep
+from tune.sweep_report import BEST
 from tune.sweeping import old_sweep
-from tune.trials import read_record, read_trials
+from tune.trials import LIST, read_record, read_trials
+from workloads.bundles import open_bundle
 from workloads.recipe import load_recipe
-from workloads.training.events import EVENTS, read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+Result = TypeVar("Result")
 
 CRASHING = 1e30  # a rate at which the loss isn't finite at the second step
 FILE = {
@@ -38,43 +44,71 @@ FILE = {
 }
 
 
-def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, store: Store, tmp_path: Path) -> None:
     shards = write_tiny_shards(tmp_path / "shards")
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(FILE), encoding="utf-8")
-    small = ("train.epochs=3", "train.batch_size=4", "train.num_workers=1", "validation.warmup_epochs=5", "tracking.register_as=null", "optim.clipping=0")
-    settings = [NETWORK, f"data.shards={shards}", *small, f"run.root={tmp_path}", "run.name=swept"]
+    small = (
+        "train.epochs=3",
+        "train.batch_size=4",
+        "train.num_workers=1",
+        "validation.warmup_epochs=5",
+        "tracking.register_as=null",
+        "optim.clipping=0",
+        "train.checkpoint_steps=3",
+    )
+    place = store.bucket / "runs" / "swept"
+    settings = [NETWORK, f"data.shards={shards}", *small, f"run.root={place.parent}", "run.name=swept", f"tracking.uri={embedded_uri(tmp_path)}"]
     expected = listed(settings)
     assert {values["optim.lr"] for values in expected} == {1e-3, CRASHING}, "the seed gives both kinds"
-    folder = tmp_path / "swept"
-    submit = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--no-wait", "--address", ray_cluster.dashboard_url, "--working-dir", ".", "--"]
-    command = [*submit, "python", "tune/sweep.py", "--sweep", str(tmp_path / "sweep.yaml"), "--recipe", "mska_slr_small"]
-    command += [part for entry in settings for part in ("--set", entry)]
-    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
-    deadline = time.monotonic() + 120
-    while not any(read_events(path) for path in folder.glob(f"trials/*/{EVENTS}")):
+    here, elsewhere = ({**store.environment, "SIGNRAY_WORK": str(tmp_path / name)} for name in ("here", "elsewhere"))
+    new = ["--sweep", str(tmp_path / "sweep.yaml"), "--recipe", "mska_slr_small", *(part for entry in settings for part in ("--set", entry))]
+    submit_sweep(ray_cluster, here, new, wait=False)
+    deadline = time.monotonic() + 180
+    while not any(name.startswith("trials/") and name.endswith("manifest-0.json") for name in place.sizes()):
         assert time.monotonic() < deadline
-        time.sleep(0.1)
+        time.sleep(0.2)
     kill_driver(ray_cluster)
-    begun = read_trials(folder)
-    assert 1 <= len(begun) < 3
-    assert sweep.main(["--resume", str(folder)]) == 0
+    before = (place / LIST).read_bytes()
+    assert 1 <= len(before.splitlines()) < 3
+    told = submit_sweep(ray_cluster, elsewhere, ["--resume", str(place)], wait=True)
+    assert "is started again" in told
+    options, recipe, folder = in_environment(elsewhere, lambda: old_sweep(str(place)))
+    assert (folder / LIST).read_bytes() == (place / LIST).read_bytes()
+    assert (place / LIST).read_bytes().startswith(before)
     assert [trial.values for trial in read_trials(folder)] == expected
-    options, _, _ = old_sweep(str(folder))
     for record in (read_record(options, folder, trial) for trial in read_trials(folder)):
         if record.trial.values["optim.lr"] == CRASHING:
             assert record.status == "failed"
             assert "not finite" in record.reason
         else:
             assert record.status in ("finished", "stopped early")
-            load_bundle(record.trial.folder(folder) / "bundle")
-    assert "is started again" in capsys.readouterr().out
-    best = load_recipe(str(folder / "best.yaml"))
+            assert open_bundle(f"{place}/trials/{record.trial.name}/bundle").checksum == load_bundle(record.trial.folder(folder) / "bundle").checksum
+    assert not [name for name in place.sizes() if name.startswith("tune/")], "what Tune keeps is of one machine"
+    (tmp_path / BEST).write_bytes((place / BEST).read_bytes())
+    best = load_recipe(str(tmp_path / BEST))
     assert best.optim.lr == 1e-3
+    assert best.run.root == recipe.run.root == str(place.parent)
     client = connect_client(embedded_uri(tmp_path))
     runs = {run.info.run_name: run for run in client.search_runs([client.get_experiment_by_name("signray").experiment_id])}
     assert set(runs) == {"swept", "swept/000", "swept/001", "swept/002"}
     assert {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items() if name != "swept"} == {runs["swept"].info.run_id}
+
+
+def submit_sweep(head: HeadNode, environment: dict[str, str], arguments: list[str], *, wait: bool) -> str:
+    """Send a sweep as a Ray job; what it printed, where it is waited for."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *([] if wait else ["--no-wait"]), "--address", head.dashboard_url]
+    command += ["--working-dir", ".", "--runtime-env-json", json.dumps({"env_vars": environment}), "--", "python", "tune/sweep.py", *arguments]
+    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    return job.stdout
+
+
+def in_environment(environment: dict[str, str], action: Callable[[], Result]) -> Result:
+    """An action as a machine with this environment would take it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return action()
 
 
 def listed(settings: list[str]) -> list[dict[str, object]]:
