@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,16 +40,26 @@ class RandomProposer:
     def tell(self, trial: Trial, loss: float | None) -> None: ...
 
 
-class OptunaProposer:
-    """Optuna's TPE. What it proposes depends on the seed and on which trials had ended by then."""
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A trial of another sweep. params: in Optuna's words, by key; loss: in percent."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    params: Mapping[str, Any]
+    loss: float
+
+
+class OptunaProposer:
+    """Optuna's TPE. What it proposes depends on the seed, on what was known before and on which trials had ended by then."""
+
+    def __init__(self, sweep: Sweep, known: Sequence[Known] = ()) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self._sweep, self._distributions = sweep, {key: distribution(span) for key, span in sweep.space.items()}
+        self._sweep, self._distributions = sweep, distributions(sweep)
         sampler = optuna.samplers.TPESampler(seed=sweep.searcher.seed, n_startup_trials=sweep.searcher.startup_trials, constant_liar=True)
         self._study = optuna.create_study(sampler=sampler)
+        for each in known:
+            self._study.add_trial(optuna.trial.create_trial(params=dict(each.params), distributions=self._distributions, value=each.loss))
         self._open: dict[str, Any] = {}
 
     def propose(self, number: int) -> dict[str, Any]:
@@ -69,8 +80,8 @@ class OptunaProposer:
         self._study.tell(self._open.pop(trial.name), loss, state=state)
 
 
-def make_proposer(sweep: Sweep) -> Proposer:
-    return OptunaProposer(sweep) if sweep.searcher.name == "optuna" else RandomProposer(sweep)
+def make_proposer(sweep: Sweep, known: Sequence[Known] = ()) -> Proposer:
+    return OptunaProposer(sweep, known) if sweep.searcher.name == "optuna" else RandomProposer(sweep)
 
 
 def trial_name(number: int) -> str:
@@ -91,6 +102,11 @@ def distribution(span: Span) -> Any:
     return FloatDistribution(low, high, log=span.log, step=span.step)
 
 
+def distributions(sweep: Sweep) -> dict[str, Any]:
+    """A sweep's space in Optuna's words."""
+    return {key: distribution(span) for key, span in sweep.space.items()}
+
+
 def from_optuna(span: Span, value: Any) -> Any:
     return span.choices[value] if span.choices is not None else span.number(value)
 
@@ -102,8 +118,8 @@ def to_optuna(span: Span, value: Any) -> Any:
 class Ledger:
     """The list of a sweep's trials as they are asked for: first those of the list on disk that haven't ended, then new ones, up to the budget."""
 
-    def __init__(self, sweep: Sweep, records: Sequence[Record]) -> None:
-        self._proposer = make_proposer(sweep)
+    def __init__(self, sweep: Sweep, records: Sequence[Record], known: Sequence[Known] = ()) -> None:
+        self._proposer = make_proposer(sweep, known)
         self._waiting = [record.trial for record in records if not record.ended]
         self._count, self._budget = len(records), sweep.budget.trials
         for record in records:

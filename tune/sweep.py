@@ -41,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     from tune.sweep_report import BEST, PLOTS, sentence, sweep_table
     from tune.sweeping import new_sweep, old_sweep, run_sweep
     from workloads.recipe import load_recipe
+    from workloads.training.stored_runs import shown
 
     if options.resume:
         if options.recipe or options.set:
@@ -52,13 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
         recipe = load_recipe(options.recipe, options.set)
         sweep = load_sweep(options.sweep, recipe)
         recipe, folder = new_sweep(sweep, recipe, name=options.sweep.stem)
-    print(f"sweep {folder}", flush=True)
+    where = shown(recipe, folder)
+    print(f"sweep {where}", flush=True)
     result = run_sweep(sweep, recipe, folder, show=lambda text: print(text, flush=True))
     console = Console(soft_wrap=True, highlight=False)
     console.print(sweep_table(result))
     console.print(sentence(result), markup=False)
     if not result.finished:
-        print(f"stopped before its end; continue with: python tune/sweep.py --resume {shlex.quote(str(folder))}")
+        print(f"stopped before its end; continue with: python tune/sweep.py --resume {shlex.quote(str(where))}")
         return result.exit_code or 1
     print(f"plots: {folder / PLOTS}\ntrain the best: python workloads/train.py --recipe {folder / BEST}")
     return 0

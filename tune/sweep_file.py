@@ -6,7 +6,7 @@ space:                                       # recipe keys, by dotted name, and 
   network.head.dropout: {low: 0.0, high: 0.5, step: 0.1}
   train.zero_stage: {choices: [0, 2]}
 scheduler: {name: asha, grace_epochs: 2}     # or pbt, or none
-searcher: {name: optuna, seed: 0}            # or random
+searcher: {name: optuna, seed: 0}            # or random; storage: and study: keep its trials in a database
 metric: dev_wer/ensemble                     # unset: the head that chooses the recipe's checkpoints
 budget: {trials: 20}
 seeds: 3
@@ -14,6 +14,7 @@ seeds: 3
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -105,6 +106,18 @@ class SearcherOptions(Options):
     name: Literal["random", "optuna"] = "random"
     seed: int = Field(0, ge=0)
     startup_trials: int = Field(10, gt=0, description="of optuna: trials at random before it models what it saw")
+    storage: str | None = Field(None, description="of optuna: URL of a database that gets the trials as a study; OPTUNA_STORAGE where it isn't given")
+    study: str | None = Field(
+        None, min_length=1, description="of optuna: the study's name in it, the sweep's where it isn't given; sweeps of one study learn from each other"
+    )
+
+    @model_validator(mode="after")
+    def _optuna_alone(self) -> Self:
+        if self.name != "optuna" and (self.storage or self.study):
+            raise ValueError("storage and study belong to searcher optuna")
+        if self.storage and re.match(r"[^/]*//[^/@]*:[^/@]*@|.*[?&]password=", self.storage):
+            raise ValueError("storage: the URL holds a password, which the sweep's folder and MLflow would show: set PGPASSWORD or use ~/.pgpass instead")
+        return self
 
 
 class BudgetOptions(Options):

@@ -15,10 +15,10 @@ import yaml
 
 from cluster.ray_cluster import connect, num_cores
 from cluster.signals import StopRequest
-from cluster.storage import is_uri
 from cluster.tracking import MlflowTracker
 from models.errors import RecipeError, TrainingError
 from tune.proposals import Ledger, Repeats
+from tune.study import check_storage, copied, earlier_trials
 from tune.sweep_file import Sweep, parse_sweep
 from tune.sweep_report import write_report
 from tune.trial_run import STOP, PopulationRun, SweepPlace, TrialRun
@@ -27,7 +27,8 @@ from workloads.recipe import Recipe, read_values
 from workloads.shards import ShardSet
 from workloads.training.folders import old_run
 from workloads.training.run import alone, new_run
-from workloads.training.tracked import flat, log_shards
+from workloads.training.stored_runs import shown, stored
+from workloads.training.tracked import artifacts_place, flat, log_shards
 
 SWEEP_FILE = "sweep.yaml"
 Show = Callable[[str], None]
@@ -62,8 +63,7 @@ class SweepResult:
 
 def new_sweep(sweep: Sweep, recipe: Recipe, *, name: str) -> tuple[Recipe, Path]:
     """Make the folder of a new sweep, with its file and the recipe that it varies. Raises RecipeError where the name is taken or the shards don't fit."""
-    if is_uri(recipe.run.root):
-        raise RecipeError(f"run.root {recipe.run.root}: a sweep's folder lies on storage that all nodes share: set run.root to a folder; shards may be s3://")
+    check_storage(sweep)
     if not recipe.run.name:
         recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"name": f"sweep-{name}-{time.strftime('%Y%m%d-%H%M%S')}"})})
     recipe, folder = new_run(recipe)
@@ -75,9 +75,10 @@ def new_sweep(sweep: Sweep, recipe: Recipe, *, name: str) -> tuple[Recipe, Path]
 def old_sweep(name: str) -> tuple[Sweep, Recipe, Path]:
     """A sweep that is to be continued. Raises RecipeError where there is none."""
     recipe, folder = old_run(name)
-    if not (folder / SWEEP_FILE).exists():
-        raise RecipeError(f"{folder} holds one training and no sweep: continue it with python workloads/train.py --resume {folder}")
-    return parse_sweep(read_values(folder / SWEEP_FILE), recipe, where=str(folder / SWEEP_FILE)), recipe, folder
+    place = shown(recipe, folder)
+    if not (place / SWEEP_FILE).exists():
+        raise RecipeError(f"{place} holds one training and no sweep: continue it with python workloads/train.py --resume {place}")
+    return parse_sweep(read_values(place / SWEEP_FILE), recipe, where=str(place / SWEEP_FILE)), recipe, folder
 
 
 def run_sweep(sweep: Sweep, recipe: Recipe, folder: Path, *, show: Show = print) -> SweepResult:
@@ -85,10 +86,11 @@ def run_sweep(sweep: Sweep, recipe: Recipe, folder: Path, *, show: Show = print)
 
     Raises TrainingError where every trial failed or another process runs the sweep, RecipeError where pbt has no room for its trials.
     """
-    with alone(folder), _tracked(sweep, recipe, folder) as tracker:
+    with alone(folder), stored(recipe, folder), _tracked(sweep, recipe, folder) as tracker:
         tracker.flush(force=True)
         place = SweepPlace(sweep=sweep, recipe=recipe, folder=folder, parent=tracker.run_id)
-        exit_code = _train_all(place, show)
+        with copied(sweep, folder, show):
+            exit_code = _train_all(place, show)
         result = collected(place, exit_code)
         if result.winner is None and result.finished:
             reasons = [record.reason for record in result.records if record.reason]
@@ -143,7 +145,7 @@ def _train_all(place: SweepPlace, show: Show) -> int:
                 "lower budget.trials, or train each in its trial's own process with --set train.num_workers=0"
             )
         longest = _longest(sweep, recipe)
-        ledger = Ledger(sweep, before.records)
+        ledger = Ledger(sweep, before.records, earlier_trials(sweep, owner=place.folder.name, show=show))
         make_run = PopulationRun if population else TrialRun
         scheduler = make_scheduler(sweep, before.records, longest)
         pool.submit(run_trials, place, ledger, scheduler, placed, show=show, make_run=make_run).result()
@@ -165,9 +167,11 @@ def _longest(sweep: Sweep, recipe: Recipe) -> int:
 @contextmanager
 def _tracked(sweep: Sweep, recipe: Recipe, folder: Path) -> Iterator[MlflowTracker]:
     """The sweep's own run in MLflow, which the trials' lie below."""
-    shards = ShardSet.open(Path(recipe.data.shards))
+    shards = ShardSet.open(recipe.data.shards)
     tags = {"signray.sweep": folder.name, "signray.system": recipe.system, "signray.recipe": recipe.recipe, "signray.shards": shards.checksum}
-    tracker = MlflowTracker(folder, experiment=recipe.tracking.experiment, run_name=folder.name, tracking_uri=recipe.tracking.uri, tags=tags)
+    tracker = MlflowTracker(
+        folder, experiment=recipe.tracking.experiment, run_name=folder.name, tracking_uri=recipe.tracking.uri, artifacts=artifacts_place(recipe), tags=tags
+    )
     tracker.log_params({f"sweep.{key}": value for key, value in flat(sweep.model_dump(mode="json", exclude_defaults=True)).items()})
     log_shards(tracker, shards)
     tracker.log_artifact(folder / SWEEP_FILE)

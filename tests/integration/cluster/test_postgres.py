@@ -1,4 +1,4 @@
-"""PostgreSQL behind MLflow's server, and either of them away: logging waits for neither, and in the end every point is there once. A minute or two."""
+"""PostgreSQL behind MLflow's server and behind Optuna, and each of them away: nothing waits for them, and in the end everything is there once. Two minutes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from tests.integration.cluster.lab import wait_until
 from tests.integration.cluster.programs import postgres
 from tests.integration.cluster.record import Record
 from tests.integration.mlflow_server import MlflowServer
+from tests.unit.tune.sweeps import small_sweep
+from tests.unit.workloads.tiny_runs import tiny_recipe, write_tiny_shards
+from tune.study import TRIAL_KEY
+from tune.sweeping import new_sweep, run_sweep
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -55,3 +59,37 @@ def timed_step(tracker: MlflowTracker, step: int, events: dict[int, Callable[[],
     began = time.perf_counter()
     tracker.log_metrics({"loss": 1.0 / (step + 1)}, step=step)
     return time.perf_counter() - began
+
+
+def test_database_behind_optuna_restarted_in_mid_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep whose study lies in PostgreSQL, which crashes while a trial trains: every trial comes to its end and is in the database once."""
+    import optuna
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    shards = write_tiny_shards(tmp_path / "shards")
+    heard: list[str] = []
+    with postgres() as database:
+        storage = f"postgresql://signray@127.0.0.1:{database.port}/postgres"
+        recipe = tiny_recipe(shards, f"run.root={tmp_path}", "run.name=swept", "train.epochs=6")
+        sweep = small_sweep(recipe, searcher={"name": "optuna", "storage": storage, "startup_trials": 2}, budget={"trials": 4, "at_once": 1})
+        recipe, folder = new_sweep(sweep, recipe, name="swept")
+
+        def show(text: str) -> None:
+            heard.append(text)
+            if text.startswith("trial 001: epoch 1"):
+                database.crash()
+            if text.startswith("trial 002: epoch 1"):
+                database.start()
+
+        result = run_sweep(sweep, recipe, folder, show=show)
+        study = optuna.load_study(storage=storage.replace("postgresql:", "postgresql+psycopg2:"), study_name="swept")
+        trials = {trial.user_attrs[TRIAL_KEY]: trial for trial in study.get_trials()}
+        assert len(study.get_trials()) == len(trials) == 4
+    assert result.finished
+    assert len(result.records) == 4
+    assert any("study's database is away" in text for text in heard)
+    assert any("study's database is back" in text for text in heard)
+    for record in result.records:
+        assert trials[record.trial.name].state.name == {"finished": "COMPLETE", "stopped early": "PRUNED"}[record.status]
+        assert trials[record.trial.name].value == record.loss
+        assert trials[record.trial.name].intermediate_values == record.losses
