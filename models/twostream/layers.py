@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.s3d.layers import OVER, Axis, Ends, folded, new_norm, relaid
+from models.twostream import phases
 
 
 class LateralDown(nn.Module):
@@ -19,7 +20,9 @@ class LateralDown(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, H/2, W/2)."""
-        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
+        B, _, T, H, W = x_BCTHW.shape
+        x = ends.filled(x_BCTHW, 0.0)
+        return phases.halved(x, self.conv.weight) if H % 2 == W % 2 == 0 and phases.fits(x, steps=B * T, height=H // 2, width=W // 2) else _told(self.conv, x)
 
 
 class LateralUp(nn.Module):
@@ -32,7 +35,9 @@ class LateralUp(nn.Module):
 
     def forward(self, x_BCTHW: Tensor, ends: Ends) -> Tensor:
         """(B, C, T, H, W) → (B, C, T, 2H, 2W)."""
-        return _told(self.conv, ends.filled(x_BCTHW, 0.0))
+        B, _, T, H, W = x_BCTHW.shape
+        x = ends.filled(x_BCTHW, 0.0)
+        return phases.doubled(x, self.conv.weight) if phases.fits(x, steps=B * T, height=H, width=W) else _told(self.conv, x)
 
 
 def _told(conv: nn.Module, x_BCTHW: Tensor) -> Tensor:
