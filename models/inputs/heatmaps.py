@@ -33,7 +33,7 @@ def heatmaps(points_BTKC: Tensor, frame_size: Size, *, sigma: float, map_size: S
 
     They stand on a map of `map_size` (that of the frame where None), in whose pixels sigma counts; `crop` of it (all where None), with zeros around
     it, is resized to `out` bilinearly without anti-aliasing (the crop's own size where None). A map is the product of one profile over rows
-    and one over columns, and so is whatever is cropped and resized from it: no map is ever built at its own size. Memory has the channels last.
+    and one over columns, and so is whatever is cropped and resized from it: no map is ever built at its own size. In memory channels are last, but on a CPU.
     """
     map_size = map_size or frame_size
     crop = crop or whole(map_size)
@@ -41,7 +41,10 @@ def heatmaps(points_BTKC: Tensor, frame_size: Size, *, sigma: float, map_size: S
     x, y = points_BTKC[..., 0] * (map_size[1] / frame_size[1]), points_BTKC[..., 1] * (map_size[0] / frame_size[0])
     rows = _profile(y, crop.top, crop.height, map_size[0], out[0], sigma)
     columns = _profile(x, crop.left, crop.width, map_size[1], out[1], sigma)
-    return (rows[:, :, :, None] * columns[:, :, None]).permute(0, 4, 1, 2, 3)
+    if rows.device.type != "cpu":
+        return (rows[:, :, :, None] * columns[:, :, None]).permute(0, 4, 1, 2, 3)
+    by_row, by_column = (profile.permute(0, 3, 1, 2).contiguous() for profile in (rows, columns))
+    return by_row[..., None] * by_column[..., None, :]
 
 
 def _profile(centre_BTK: Tensor, start: int, length: int, size: int, out: int, sigma: float) -> Tensor:

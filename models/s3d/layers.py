@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from models.batch import valid_steps
 from models.s3d.config import MixedShape
+from models.temporal import convolved_over_time
 
 Axis = Literal["space", "time"]
 Map = Callable[[Tensor], Tensor]
@@ -98,6 +99,7 @@ def over_time(x_BCTHW: Tensor, function: Map) -> Tensor:
     return torch.unflatten(clips.permute(0, 2, 3, 1), 2, x_BCTHW.shape[3:]).permute(0, 4, 1, 2, 3)
 
 
+UNEVEN = 16  # channels that a vector register of any core holds
 OVER = {"space": over_space, "time": over_time}
 
 
@@ -119,17 +121,37 @@ class ConvNorm(nn.Module):
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         """(B, C, T, H, W) → (B, O, T', H', W')."""
+        if self.reads_plain(x_BCTHW):
+            return over_space(self._from_plain(x_BCTHW), self._after)
         return OVER[self.axis](x_BCTHW, self._activated)
+
+    def reads_plain(self, x_BCTHW: Tensor) -> bool:
+        """Whether `x_BCTHW` is read as it lies, channels first: heatmaps on a CPU, whose number of channels slows oneDNN down where they are last."""
+        uneven = self.conv.in_channels > UNEVEN and self.conv.in_channels % UNEVEN != 0
+        return self.axis == "space" and uneven and x_BCTHW.device.type == "cpu" and x_BCTHW.is_contiguous()
 
     def ends(self, ends: Ends) -> Ends:
         """The ends of the output."""
         return ends.pooled(self.kernel, self.stride, self.padding) if self.axis == "time" else ends
 
+    def _from_plain(self, x_BCTHW: Tensor) -> Tensor:
+        """The convolution alone, of features with the channels first, to some with the channels last."""
+        weight, bias = self._folded()
+        along, across = (1, self.stride, self.stride), (0, self.padding, self.padding)
+        return relaid(F.conv3d(x_BCTHW, weight[:, :, None], bias, along, across), gradient=torch.contiguous_format)
+
     def _activated(self, x_NCHW: Tensor) -> Tensor:
         if self.norm.training:
-            return F.relu(self.norm(self.conv(x_NCHW)), inplace=True)
-        weight, bias = folded(self.conv.weight, self.norm, output_axis=0)
+            return self._after(convolved_over_time(self.conv, x_NCHW) if self.axis == "time" else self.conv(x_NCHW))
+        weight, bias = self._folded()
         return F.relu(F.conv2d(x_NCHW, weight, bias, self.conv.stride, self._pair(self.padding, 0)), inplace=True)
+
+    def _after(self, convolved_NOHW: Tensor) -> Tensor:
+        return F.relu(self.norm(convolved_NOHW), inplace=True) if self.norm.training else F.relu(convolved_NOHW)
+
+    def _folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the convolution, with the norm in them in evaluation."""
+        return (self.conv.weight, None) if self.norm.training else folded(self.conv.weight, self.norm, output_axis=0)
 
     def _pair(self, along: int, across: int) -> tuple[int, int]:
         return (along, across) if self.axis == "time" else (along, along)

@@ -43,8 +43,10 @@ class S3d(nn.Module):
 
     def block(self, block: int, x_BCTHW: Tensor, ends: Ends = NO_ENDS) -> tuple[Tensor, Ends]:
         """Block 1 to 5 alone: output of the block before it (the clip for block 1) → its own output."""
-        x_BCTHW = relaid(x_BCTHW)
         first = BLOCK_ENDS[block - 2] + 1 if block > 1 else 0
+        entry = self.layers[first]
+        if not (isinstance(entry, SeparableConv) and entry.spatial.reads_plain(x_BCTHW)):
+            x_BCTHW = relaid(x_BCTHW)
         for layer in self.layers[first : BLOCK_ENDS[block - 1] + 1]:
             x_BCTHW, ends = _applied(layer, x_BCTHW, ends)
         return relaid(x_BCTHW), ends

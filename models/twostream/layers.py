@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.s3d.layers import OVER, Axis, Ends, folded, new_norm, relaid
+from models.temporal import convolved_over_time
 from models.twostream import phases
 
 
@@ -79,7 +80,8 @@ class UpConvNorm(nn.Module):
 
     def _activated(self, x_NCHW: Tensor) -> Tensor:
         if self.norm.training:
-            return F.relu(self.norm(self.conv(x_NCHW)), inplace=True)
+            convolved = convolved_over_time(self.conv, x_NCHW) if self.axis == "time" else self.conv(x_NCHW)
+            return F.relu(self.norm(convolved), inplace=True)
         weight, bias = folded(self.conv.weight, self.norm, output_axis=1)
         return F.relu(F.conv_transpose2d(x_NCHW, weight, bias, self.stride, self.padding, self.extra), inplace=True)
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dsta_slr.functions import training_norm
+from models.temporal import convolved_over_time
 from models.vac.clips import Clips
 
 
@@ -30,7 +31,7 @@ def over_time(conv: nn.Conv2d, x: Tensor, clips: Clips) -> Tensor:
 
     def along(x_BTHWC: Tensor) -> Tensor:
         # Channels-last frames are, without a copy, channels-last pictures of T by H·W.
-        out_BOTP: Tensor = conv(x_BTHWC.flatten(2, 3).permute(0, 3, 1, 2))
+        out_BOTP = convolved_over_time(conv, x_BTHWC.flatten(2, 3).permute(0, 3, 1, 2))
         out_BTHWO: Tensor = out_BOTP.permute(0, 2, 3, 1).unflatten(2, (H, W))
         return out_BTHWO
 

@@ -1,7 +1,7 @@
 """A training step of S3D and of TwoStream-SLR against their naive forms: CPU time of one thread, and memory at the peak.
 
 Each network runs in a process of its own, with the environment that a training's workers have. Each form reads clips in the layout in which they come to it:
-heatmaps are made with the channels last for ours (models/inputs/heatmaps.py), plain by the published program.
+heatmaps are plain for both on a CPU (models/inputs/heatmaps.py).
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ def two_stream_steps(options: TwoStreamOptions, num_frames: int, side: int) -> t
 
 
 def as_made(maps_BKTHW: Tensor) -> Tensor:
-    """Heatmaps as ours makes them."""
-    return maps_BKTHW.contiguous(memory_format=torch.channels_last_3d)
+    """Heatmaps as ours makes them on a CPU."""
+    return maps_BKTHW.contiguous()
 
 
 def total(heads: Heads, auxiliary: Heads | None) -> Tensor:
