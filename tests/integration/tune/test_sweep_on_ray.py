@@ -40,7 +40,7 @@ FILE = {
     "space": {"optim.lr": {"choices": [1e-3, CRASHING]}, "losses.weights.ctc_body": {"low": 0.5, "high": 2.0}},
     "scheduler": {"name": "asha", "grace_epochs": 2, "reduction_factor": 2},
     "searcher": {"name": "random", "seed": 0},
-    "budget": {"trials": 3, "at_once": 1},
+    "budget": {"trials": 2, "at_once": 1},
 }
 
 
@@ -69,7 +69,7 @@ def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, store: Store, tmp_path: P
         time.sleep(0.2)
     kill_driver(ray_cluster)
     before = (place / LIST).read_bytes()
-    assert 1 <= len(before.splitlines()) < 3
+    assert len(before.splitlines()) == 1
     told = submit_sweep(ray_cluster, elsewhere, ["--resume", str(place)], wait=True)
     assert "is started again" in told
     options, recipe, folder = in_environment(elsewhere, lambda: old_sweep(str(place)))
@@ -90,7 +90,7 @@ def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, store: Store, tmp_path: P
     assert best.run.root == recipe.run.root == str(place.parent)
     client = connect_client(embedded_uri(tmp_path))
     runs = {run.info.run_name: run for run in client.search_runs([client.get_experiment_by_name("signray").experiment_id])}
-    assert set(runs) == {"swept", "swept/000", "swept/001", "swept/002"}
+    assert set(runs) == {"swept", "swept/000", "swept/001"}
     assert {run.data.tags.get("mlflow.parentRunId") for name, run in runs.items() if name != "swept"} == {runs["swept"].info.run_id}
 
 
@@ -116,7 +116,7 @@ def listed(settings: list[str]) -> list[dict[str, object]]:
     from tune.proposals import RandomProposer
 
     proposer = RandomProposer(parse_sweep(FILE, load_recipe("mska_slr_small", settings), where="sweep.yaml"))
-    return [proposer.propose(number) for number in range(3)]
+    return [proposer.propose(number) for number in range(2)]
 
 
 def kill_driver(head: HeadNode) -> None:
