@@ -132,6 +132,10 @@ class Telling(tune.Callback):  # type: ignore[misc]
         self._sweep, self._folder, self._show = sweep, folder, show
         self._epochs: dict[str, int] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes its callbacks to its folder, where nobody reads them again; what shows may hold a terminal or a process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_show"}
+
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
         if result[EPOCH] > self._epochs.get(trial.trial_id, 0):  # the end repeats the last, a restart all that were validated before
             self._epochs[trial.trial_id] = result[EPOCH]
