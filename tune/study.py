@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cluster.storage import Location
 from models.errors import RecipeError
 from tune.proposals import Known, distributions, to_optuna
 from tune.sweep_file import Sweep
@@ -32,9 +33,10 @@ Show = Callable[[str], None]
 class Study:
     """One study and what a sweep wrote to it. Its methods raise what the database raises where it is away, and may then be called again."""
 
-    def __init__(self, sweep: Sweep, *, owner: str) -> None:
-        self._sweep, self._owner = sweep, owner
-        self.name = sweep.searcher.study or owner
+    def __init__(self, sweep: Sweep, place: Location) -> None:
+        """place: of the sweep, whose trials are told from others' by it."""
+        self._sweep, self._owner = sweep, str(place)
+        self.name = sweep.searcher.study or place.name
         self._storage: Any = None
         self._id = 0
         self._ids: dict[str, int] = {}  # the database's, of this sweep's trials by name
@@ -126,11 +128,11 @@ def check_storage(sweep: Sweep) -> None:
         ) from None
 
 
-def earlier_trials(sweep: Sweep, *, owner: str, show: Show) -> list[Known]:
+def earlier_trials(sweep: Sweep, place: Location, show: Show) -> list[Known]:
     """What other sweeps left in the study; nothing without a database, and nothing, with a word, where it is away."""
     if storage_of(sweep) is None:
         return []
-    study = Study(sweep, owner=owner)
+    study = Study(sweep, place)
     try:
         known = study.known()
     except Exception as error:
@@ -142,15 +144,15 @@ def earlier_trials(sweep: Sweep, *, owner: str, show: Show) -> list[Known]:
 
 
 @contextmanager
-def copied(sweep: Sweep, folder: Path, show: Show, *, interval_s: float = INTERVAL_S, end_s: float = END_S) -> Iterator[None]:
+def copied(sweep: Sweep, folder: Path, show: Show, *, place: Location | None = None, interval_s: float = INTERVAL_S, end_s: float = END_S) -> Iterator[None]:
     """While the block runs, and at its end, keep the study in the database at what the sweep's folder holds; nothing without a database.
 
-    A database that is away is told once, and once that it is back; nothing is raised.
+    place: of the sweep, where that isn't its folder. A database that is away is told once, and once that it is back; nothing is raised.
     """
     if storage_of(sweep) is None:
         yield
         return
-    copying = _Copying(sweep, folder, show, interval_s, end_s)
+    copying = _Copying(Study(sweep, place or folder), sweep, folder, show, interval_s, end_s)
     thread = threading.Thread(target=copying.run, name="study", daemon=True)
     thread.start()
     try:
@@ -159,15 +161,15 @@ def copied(sweep: Sweep, folder: Path, show: Show, *, interval_s: float = INTERV
         copying.ended.set()
         thread.join(end_s + CONNECT_S)
         if not copying.complete:
-            show(f"the study's database is still away: its trials are kept in {folder}, and sent with python tune/sweep.py --resume {folder}")
+            show(f"the study's database is still away: its trials are kept in {folder}, and sent with python tune/sweep.py --resume {place or folder}")
 
 
 class _Copying:
     """The thread's work."""
 
-    def __init__(self, sweep: Sweep, folder: Path, show: Show, interval_s: float, end_s: float) -> None:
+    def __init__(self, study: Study, sweep: Sweep, folder: Path, show: Show, interval_s: float, end_s: float) -> None:
         self._sweep, self._folder, self._show, self._interval_s, self._end_s = sweep, folder, show, interval_s, end_s
-        self._study = Study(sweep, owner=folder.name)
+        self._study = study
         self._ended: dict[str, Record] = {}  # they don't change any more
         self._away = False
         self.ended = threading.Event()

@@ -89,7 +89,7 @@ def run_sweep(sweep: Sweep, recipe: Recipe, folder: Path, *, show: Show = print)
     with alone(folder), stored(recipe, folder), _tracked(sweep, recipe, folder) as tracker:
         tracker.flush(force=True)
         place = SweepPlace(sweep=sweep, recipe=recipe, folder=folder, parent=tracker.run_id)
-        with copied(sweep, folder, show):
+        with copied(sweep, folder, show, place=shown(recipe, folder)):
             exit_code = _train_all(place, show)
         result = collected(place, exit_code)
         if result.winner is None and result.finished:
@@ -145,7 +145,7 @@ def _train_all(place: SweepPlace, show: Show) -> int:
                 "lower budget.trials, or train each in its trial's own process with --set train.num_workers=0"
             )
         longest = _longest(sweep, recipe)
-        ledger = Ledger(sweep, before.records, earlier_trials(sweep, owner=place.folder.name, show=show))
+        ledger = Ledger(sweep, before.records, earlier_trials(sweep, shown(recipe, place.folder), show))
         make_run = PopulationRun if population else TrialRun
         scheduler = make_scheduler(sweep, before.records, longest)
         pool.submit(run_trials, place, ledger, scheduler, placed, show=show, make_run=make_run).result()

@@ -55,7 +55,7 @@ def test_the_database_holds_what_the_folder_holds(shards: Path, tmp_path: Path, 
     leave_trial(place, trial(1), [95.0], status="stopped early")
     leave_trial(place, trial(2), [], status="failed", reason="boom")
     leave_trial(place, trial(3), [80.0])
-    study = Study(place.sweep, owner="sweep")
+    study = Study(place.sweep, place.folder)
     assert study.write(collected(place).records) == 4
     assert study.write(collected(place).records) == 0, "nothing has changed"
     trials = stored_trials(storage)
@@ -67,7 +67,7 @@ def test_the_database_holds_what_the_folder_holds(shards: Path, tmp_path: Path, 
     assert trials["003"].params == {"losses.weights.ctc_body": 0.5, "optim.lr": 2e-3, "optim.name": 1}, "choices by their place"
     assert trials["003"].user_attrs[VALUES_KEY]["optim.name"] == "adamw"
     end_trial(trial(3).folder(place.folder), "finished")
-    again = Study(place.sweep, owner="sweep")  # the next start of a killed sweep
+    again = Study(place.sweep, place.folder)  # the next start of a killed sweep
     again.write(collected(place).records)
     assert stored_trials(storage)["003"].state.name == "COMPLETE"
     assert stored_trials(storage)["003"].value == 80.0
@@ -78,13 +78,13 @@ def test_sweeps_of_one_study_learn_from_each_other(shards: Path, tmp_path: Path,
     for number in range(12):  # the loss falls with the weight
         weight = 0.2 + 0.2 * number
         leave_trial(first, trial(number, **{"losses.weights.ctc_body": weight}), [90.0 - 30.0 * weight], status="finished")
-    Study(first.sweep, owner="first").write(collected(first).records)
+    Study(first.sweep, first.folder).write(collected(first).records)
     heard: list[str] = []
     second = sweep_place(tmp_path / "second", shards, storage, study="mska")
-    known = earlier_trials(second.sweep, owner="second", show=heard.append)
+    known = earlier_trials(second.sweep, second.folder, heard.append)
     assert [round(each.loss) for each in known] == [round(90 - 30 * (0.2 + 0.2 * number)) for number in range(12)]
     assert heard == ["study mska: the search knows 12 trials of other sweeps"]
-    assert earlier_trials(first.sweep, owner="first", show=heard.append) == [], "its own are in its list"
+    assert earlier_trials(first.sweep, first.folder, heard.append) == [], "its own are in its list"
     taught, untaught = Ledger(second.sweep, [], known), Ledger(second.sweep, [])
     found = [[ledger.next()[0].values["losses.weights.ctc_body"] for _ in range(5)] for ledger in (taught, untaught)]  # type: ignore[index]
     taught_median, untaught_median = (statistics.median(values) for values in found)
@@ -94,7 +94,7 @@ def test_sweeps_of_one_study_learn_from_each_other(shards: Path, tmp_path: Path,
         second.recipe,
         where="f",
     )
-    assert earlier_trials(other, owner="third", show=heard.append) == [], "trials of another space say nothing"
+    assert earlier_trials(other, tmp_path / "third", heard.append) == [], "trials of another space say nothing"
 
 
 def test_a_database_that_is_away_holds_nothing_up(shards: Path, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_database_that_is_away_holds_nothing_up(shards: Path, tmp_path: Path) 
     place = sweep_place(tmp_path, shards, f"sqlite:///{folder}/studies.db")
     leave_trial(place, trial(0), [90.0, 60.0], status="finished")
     heard: list[str] = []
-    assert earlier_trials(place.sweep, owner="sweep", show=heard.append) == []
+    assert earlier_trials(place.sweep, place.folder, heard.append) == []
     assert "database is away (unable to open database file): what other sweeps know is left out" in heard.pop()
     with copied(place.sweep, place.folder, heard.append, interval_s=0.05):
         wait_for(heard, "is away")
