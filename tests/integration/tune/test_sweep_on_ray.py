@@ -1,7 +1,7 @@
 """A sweep in a store, sent as a Ray job, with Ray Train below Ray Tune, whose driver is killed: a machine that has no copy of it goes on with the same
 trials, and one that always crashes ends none else.
 
-Takes most of a minute: each trial starts Ray Train, and one of them twice more, because it crashes.
+Takes a minute, on slow and busy cores five: four starts of Ray Train, whose processes make room for others (nice 15).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tune.trials import LIST, read_record, read_trials
 from workloads.bundles import open_bundle
 from workloads.recipe import load_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 Result = TypeVar("Result")
 
@@ -63,7 +63,7 @@ def test_a_killed_sweep_goes_on(ray_cluster: HeadNode, store: Store, tmp_path: P
     here, elsewhere = ({**store.environment, "SIGNRAY_WORK": str(tmp_path / name)} for name in ("here", "elsewhere"))
     new = ["--sweep", str(tmp_path / "sweep.yaml"), "--recipe", "mska_slr_small", *(part for entry in settings for part in ("--set", entry))]
     submit_sweep(ray_cluster, here, new, wait=False)
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 500
     while not any(name.startswith("trials/") and name.endswith("manifest-0.json") for name in place.sizes()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -98,7 +98,7 @@ def submit_sweep(head: HeadNode, environment: dict[str, str], arguments: list[st
     """Send a sweep as a Ray job; what it printed, where it is waited for."""
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", *([] if wait else ["--no-wait"]), "--address", head.dashboard_url]
     command += ["--working-dir", ".", "--runtime-env-json", json.dumps({"env_vars": environment}), "--", "python", "tune/sweep.py", *arguments]
-    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=300, check=False)
+    job = subprocess.run(command, cwd=REPOSITORY_ROOT, capture_output=True, text=True, timeout=900, check=False)
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     return job.stdout
 
