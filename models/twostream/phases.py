@@ -22,6 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from models.twostream.kernels import gathered, outputs_of, products_of, scattered, weight_at, weight_back
 
+Shape = tuple[int, int, int, int]  # clips, steps, height and width of the smaller features
 TAPS = 7  # along time
 MIN_WINDOWS = 256
 # First and last column of the nine sums (a, m, c along height, then along width) among the 25 products, in the kernels' order.
@@ -52,51 +53,56 @@ class _Halved(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _smaller(x, weight)
+        B, _, T, H, W = x.shape
+        return _smaller(_gathered(x), (B, T, H // 2, W // 2), weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         wants_x, wants_weight = ctx.needs_input_grad
-        return _larger(grad, weight) if wants_x else None, _weight_grad(x, grad, weight) if wants_weight else None
+        sums, shape = _products(grad), _like_smaller(grad)
+        return _larger(sums, shape, weight) if wants_x else None, _weight_grad(_gathered(x), sums, shape, weight) if wants_weight else None
 
 
 class _Doubled(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _larger(x, weight)
+        return _larger(_products(x), _like_smaller(x), weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         wants_x, wants_weight = ctx.needs_input_grad
-        return _smaller(grad, weight) if wants_x else None, _weight_grad(grad, x, weight) if wants_weight else None
+        combined, shape = _gathered(grad), _like_smaller(x)
+        return _smaller(combined, shape, weight) if wants_x else None, _weight_grad(combined, _products(x), shape, weight) if wants_weight else None
 
 
-def _smaller(x: Tensor, weight: Tensor) -> Tensor:
-    source = _channels_last(x)
-    B, T, H, W, C = source.shape
-    O, rows = len(weight), B * (H // 4) * (W // 4)
-    combined, told = _gathered(source), weight.new_empty(O, 25 * C)
+def _smaller(combined: Tensor, shape: Shape, weight: Tensor) -> Tensor:
+    """The smaller features. combined: of `_gathered`."""
+    B, T, H, W = shape
+    O, C = weight.shape[:2]
+    rows = B * (H // 2) * (W // 2)
+    told = weight.new_empty(O, 25 * C)
     sums = weight.new_zeros(9, T * rows, O)
     for tap in range(TAPS):
         weight_at(_array(weight), tap, _array(told))
         shifted = combined[tap * rows : (tap + T) * rows]
         for number, (first, last) in enumerate(SUMS):
             sums[number].addmm_(shifted[:, first * C : last * C], told[:, first * C : last * C].t())
-    out = weight.new_empty(B, T, H // 2, W // 2, O)
+    out = weight.new_empty(B, T, H, W, O)
     outputs_of(_array(sums), _array(out))
     return out.permute(0, 4, 1, 2, 3)
 
 
-def _larger(y: Tensor, weight: Tensor) -> Tensor:
-    source = _channels_last(y)
-    B, T, H, W, O = source.shape
-    C, rows = weight.shape[1], B * (H // 2) * (W // 2)
-    sums, told = _products(source), weight.new_empty(O, 25 * C)
+def _larger(sums: Tensor, shape: Shape, weight: Tensor) -> Tensor:
+    """The larger features. sums: of `_products`."""
+    B, T, H, W = shape
+    O, C = weight.shape[:2]
+    rows = B * (H // 2) * (W // 2)
+    told = weight.new_empty(O, 25 * C)
     combined = weight.new_zeros((T + TAPS - 1) * rows, 25 * C)
     for tap in range(TAPS):
         weight_at(_array(weight), tap, _array(told))
@@ -108,12 +114,11 @@ def _larger(y: Tensor, weight: Tensor) -> Tensor:
     return out.permute(0, 4, 1, 2, 3)
 
 
-def _weight_grad(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    """Gradient of the weight. x: the larger features; y: the smaller ones."""
-    larger, smaller = _channels_last(x), _channels_last(y)
-    B, T, H, W, O = smaller.shape
-    C, rows = weight.shape[1], B * (H // 2) * (W // 2)
-    combined, sums = _gathered(larger), _products(smaller)
+def _weight_grad(combined: Tensor, sums: Tensor, shape: Shape, weight: Tensor) -> Tensor:
+    """Gradient of the weight, of what both features were made into."""
+    B, T, H, W = shape
+    O, C = weight.shape[:2]
+    rows = B * (H // 2) * (W // 2)
     told, grad = weight.new_empty(O, 25 * C), torch.empty_like(weight, memory_format=torch.contiguous_format)
     for tap in range(TAPS):
         shifted = combined[tap * rows : (tap + T) * rows]
@@ -123,16 +128,23 @@ def _weight_grad(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return grad
 
 
-def _gathered(larger: Tensor) -> Tensor:
-    """The 25 combinations of each window, three steps of zeros before and after: ((T + 6)·B·H/4·W/4, 25·C)."""
+def _like_smaller(x_BCTHW: Tensor) -> Shape:
+    B, _, T, H, W = x_BCTHW.shape
+    return B, T, H, W
+
+
+def _gathered(x_BCTHW: Tensor) -> Tensor:
+    """The 25 combinations of each window of the larger features, three steps of zeros before and after: ((T + 6)·B·H/4·W/4, 25·C)."""
+    larger = _channels_last(x_BCTHW)
     B, T, H, W, C = larger.shape
     combined = larger.new_empty((T + TAPS - 1) * B * (H // 4) * (W // 4), 25 * C)
     gathered(_array(larger), TAPS // 2, _array(combined))
     return combined
 
 
-def _products(smaller: Tensor) -> Tensor:
-    """What each of the nine sums gets of the gradient of their outputs: (9, T·B·H/2·W/2, O)."""
+def _products(x_BCTHW: Tensor) -> Tensor:
+    """What each of the nine sums gets of the smaller features, or of their gradient: (9, T·B·H/2·W/2, O)."""
+    smaller = _channels_last(x_BCTHW)
     B, T, H, W, O = smaller.shape
     sums = smaller.new_empty(9, T * B * (H // 2) * (W // 2), O)
     products_of(_array(smaller), _array(sums))
