@@ -14,6 +14,7 @@ if __package__ in (None, ""):
 
 import argparse
 import asyncio
+import http.client
 import logging
 import os
 import signal
@@ -21,7 +22,7 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import FrameType
 
 from cluster.entry import run_entry_point
@@ -36,7 +37,7 @@ from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
 FAST = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-SEND_S = 2.0  # for answers on their way through Serve's proxy, which is killed with what it holds
+SEND_S = 2.0  # for answers on their way through Serve's proxy, which is killed with what it holds; after one that was asked for behind them has come
 FORGET_TIMEOUT_S = 5  # of replicas that have nothing more to do; Serve may take half a minute to forget their application
 ANSWER_TIMEOUT_S = 10  # of the front, beyond the time for draining
 QUIET = {"log_level": "WARNING", "enable_access_log": False}  # access logs halve the throughput when they are streamed to the driver
@@ -97,7 +98,7 @@ def serve_until_stopped(settings: ServeSettings, *, host: str, port: int, privat
         print("ending: requests in work are answered, then the service stops; once more ^C ends it at once", flush=True)
     finally:
         with suppress(RayError, RuntimeError, TimeoutError):  # a cluster that is gone has nothing to take away
-            take_away(private=private, drain_s=settings.drain_s)
+            take_away(private=private, drain_s=settings.drain_s, address=(host, port))
         for number, handler in previous.items():
             signal.signal(number, handler)
 
@@ -106,14 +107,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def take_away(*, private: bool, drain_s: float, name: str | None = None) -> None:
-    """Let requests in work come to their end, delete the application, and Serve with it where no other application runs on a cluster of others."""
+def take_away(*, private: bool, drain_s: float, address: tuple[str, int], name: str | None = None) -> None:
+    """Let requests in work come to their end, delete the application, and Serve with it where no other application runs on a cluster of others.
+
+    address: where the proxy listens that their answers go through.
+    """
     from ray import serve
 
     from serve.app import APPLICATION
 
     name = name or APPLICATION
     _drain(name, drain_s)
+    _ask_behind_them(*address)
     serve.delete(name, _blocking=False)  # Ray's own wait has taken a minute at times
     deadline = time.monotonic() + FORGET_TIMEOUT_S
     while _has_replicas(name) and time.monotonic() < deadline:
@@ -156,6 +161,14 @@ async def _drained(name: str, seconds: float) -> int:
     front = DeploymentHandle(FRONT, name)
     left: int = await asyncio.wait_for(front.drain.remote(seconds), seconds + ANSWER_TIMEOUT_S)
     return left
+
+
+def _ask_behind_them(host: str, port: int) -> None:
+    """One more answer takes the way of those before it, however slow front and proxy are at the time; what has come of it doesn't matter."""
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=ANSWER_TIMEOUT_S)
+    with suppress(OSError, http.client.HTTPException), closing(connection):
+        connection.request("GET", "/v1/health/live")
+        connection.getresponse().read()
 
 
 def _require_free(host: str, port: int) -> None:

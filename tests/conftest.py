@@ -12,6 +12,7 @@ import pytest
 # Before anything imports ray, mlflow or torch. Authentication is off because `ray job submit` and plain HTTP send no token.
 os.environ.update(
     RAY_AUTH_MODE="disabled",
+    RAY_worker_niceness="0",  # by Ray's 15 its workers get a thirtieth of a core that other tests keep busy: what waits for them waits for minutes
     RAY_TRAIN_HEALTH_CHECK_INTERVAL_S="0.3",
     RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="30",
     HF_HUB_OFFLINE="1",

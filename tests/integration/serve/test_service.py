@@ -92,7 +92,7 @@ def _end(process: subprocess.Popen[str], url: str) -> None:
         said, _ = process.communicate(timeout=60)
     assert (process.returncode, "not drained" in said) == (0, False), said
     codes = [_code(answer) for answer in asked]
-    assert codes.count((200, None)) >= max(in_work, 1)
+    assert codes.count((200, None)) >= max(in_work, 1), said
     assert set(codes) <= {(200, None), (503, "stopping"), TOO_LATE}
 
 
