@@ -9,9 +9,12 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -77,12 +80,33 @@ def import_deepspeed() -> Any:
     """The deepspeed module, quiet and without compiled CPU ops."""
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # otherwise it searches, and warns
-    import deepspeed
+    with _hidden("mlflow"):  # its tuner, which nobody uses here, would import it: two seconds of each worker's start
+        import deepspeed
 
     deepspeed.utils.logger.setLevel(logging.ERROR)
     if "deepspeed_shm_comm" in deepspeed.ops.__compatible_ops__:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """A module that this thread can't import for the time of the block; where it is loaded already, or to other threads, it is there."""
+    finder = _Hiding(name, threading.get_ident())
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Hiding(MetaPathFinder):
+    def __init__(self, name: str, thread: int) -> None:
+        self._name, self._thread = name, thread
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        if fullname == self._name and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{fullname} is left out here", name=fullname)
 
 
 def full_state_dict(engine: Any) -> dict[str, torch.Tensor]:

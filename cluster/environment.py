@@ -21,6 +21,8 @@ _DEFAULTS = {
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     # Otherwise each `print` of a Train worker appears twice.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # Workers that Ray starts in advance lack the environment that ours ask for: they cost seconds, and are never used.
+    "RAY_prestart_worker_first_driver": "0",
     # Workers would otherwise run in the session's artifact folder, where relative paths of the user mean nothing.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # One report is consumed per controller poll, and the end of `fit()` waits for one: 5 s at the default of 2 s, 1 s at 0.2.

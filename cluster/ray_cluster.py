@@ -19,6 +19,9 @@ from cluster.environment import set_defaults, worker_environment
 from cluster.reaper import start_reaper
 
 CONNECT_TIMEOUT_S = 5.0
+PREEMPTION_WATCHER = (
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"  # an actor for each training; nobody takes a private cluster's only node away by notice
+)
 _LOOPBACK = "127.0.0.1"
 
 
@@ -117,7 +120,8 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": variables},
             )
-        yield _info(context.dashboard_url, private=True)
+        with _environment(**{PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0")}):
+            yield _info(context.dashboard_url, private=True)
     finally:
         ray.shutdown()
         reaper.communicate()

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from cluster.environment import REPOSITORY_ROOT, worker_environment
-from cluster.ray_cluster import free_port
+from cluster.ray_cluster import PREEMPTION_WATCHER, free_port
 
 START_TIMEOUT_S = 60
 
@@ -35,10 +35,11 @@ def start_head_node(folder: Path, *, num_cpus: int, object_store_bytes: int = 20
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}"]
     command += [f"--dashboard-port={dashboard}", "--include-dashboard=true", f"--dashboard-agent-listen-port={agent}"]
     command += [f"--ray-client-server-port={client}", f"--temp-dir={folder}"]
-    command += [f"--num-cpus={num_cpus}", f"--object-store-memory={object_store_bytes}", "--disable-usage-stats"]
+    # Its log monitor would use as much of a core as some tests: no driver here shows its workers' output.
+    command += [f"--num-cpus={num_cpus}", f"--object-store-memory={object_store_bytes}", "--disable-usage-stats", "--include-log-monitor=false"]
     # Workers that pytest's own process would start inherit nothing of its settings; the head's do.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # a job's `python` is the first on the head's path
-    environment = {**os.environ, **worker_environment(), "PYTHONPATH": str(REPOSITORY_ROOT), "PATH": path}
+    environment = {**os.environ, **worker_environment(), PREEMPTION_WATCHER: "0", "PYTHONPATH": str(REPOSITORY_ROOT), "PATH": path}
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def worker(rank: int, folder: str, port: int) -> None:
         state, norms = engine_steps(case, rank)
         torch.save(state, Path(folder, f"{index}-{rank}.pt"))
         Path(folder, f"{index}-{rank}.json").write_text(json.dumps(norms))
+    Path(folder, f"loaded-{rank}.json").write_text(json.dumps("mlflow" in sys.modules))
     torch.distributed.destroy_process_group()
 
 
@@ -129,3 +131,7 @@ def test_clipping_is_always_written_down() -> None:
 def test_impossible_settings_are_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         deepspeed_config(**{"stage": 0, "micro_batch_size": 1, "world_size": 1, **settings})
+
+
+def test_deepspeed_loads_nothing_for_its_tuner(engine_results: Path) -> None:
+    assert [json.loads((engine_results / f"loaded-{rank}.json").read_text()) for rank in range(WORLD)] == [False] * WORLD
