@@ -38,6 +38,7 @@ TOY_SIZES = (
     "width: 84, height: 104}"
 )
 TOY_NETWORK = "network={blocks: [[4, 4, 2, 3, 2], [4, 8, 2, 3, 2]], num_subsets: 2, head: {hidden_size: 16, ff_size: 16}}"
+TOY_TRIALS = 3
 TOY_SENTENCES = (TOY_NETWORK, "train.epochs=3", "train.num_workers=0", "validation.every_epochs=1", "tracking.register_as=null", "samples=0")
 TOY_PICTURES = ("network={frame_size: 64, width: 16, hidden_size: 16}", "train.epochs=1", "tracking.register_as=null", "samples=0")
 TOY_SIGN_SIZES = (
@@ -66,7 +67,7 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     summary.update(toy=toy)
     place = [TOY_SIZES if toy else SIZES, f"data.shards={root / 'data' / name}", f"run.root={root / 'runs'}"]
     with summary.stage("sweep of loss weights"):
-        swept = sweep([*place, *(TOY_SENTENCES if toy else SENTENCES)], f"{name}-sweep")
+        swept = sweep([*place, *(TOY_SENTENCES if toy else SENTENCES)], f"{name}-sweep", trials=TOY_TRIALS if toy else None)
     if not swept.finished or swept.winner is None:
         return swept.exit_code or 1, summary
     winner = swept.winner.trial.folder(swept.folder)
@@ -93,8 +94,8 @@ def demo(root: Path, *, toy: bool) -> tuple[int, Summary]:
     return 0, summary
 
 
-def sweep(settings: list[str], name: str) -> SweepResult:
-    """The sweep, or what is left of it to do."""
+def sweep(settings: list[str], name: str, *, trials: int | None = None) -> SweepResult:
+    """The sweep, or what is left of it to do. trials: so many instead of the file's."""
     from tune.sweep_file import load_sweep
     from tune.sweeping import SWEEP_FILE, new_sweep, old_sweep, run_sweep
     from workloads.recipe import load_recipe
@@ -105,6 +106,8 @@ def sweep(settings: list[str], name: str) -> SweepResult:
         options, recipe, folder = old_sweep(str(folder))
     else:
         options = load_sweep(SWEEP, recipe)
+        if trials is not None:
+            options = options.model_copy(update={"budget": options.budget.model_copy(update={"trials": trials})})
         recipe, folder = new_sweep(options, recipe, name="demo")
     return run_sweep(options, recipe, folder, show=partial(print, flush=True))
 

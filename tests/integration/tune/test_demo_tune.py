@@ -1,6 +1,6 @@
 """`make demo-tune` at toy sizes: a real sweep under Ray Tune with early stopping, then three fusions; a second one re-uses what is there.
 
-Takes half a minute: six trials start an actor each, four streams and a network of pictures are trained in this process.
+Takes half a minute: three trials start an actor each, four streams and a network of pictures are trained in this process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def test_demo_tune(ray_cluster: HeadNode, tmp_path: Path, capsys: pytest.Capture
     assert demo.main(["--toy", "--root", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     runs = tmp_path / "runs"
-    assert len(read_trials(runs / "demo_tune-toy-sweep")) == 6
+    assert len(read_trials(runs / "demo_tune-toy-sweep")) == demo.TOY_TRIALS
     document = json.loads((runs / "demo_tune-toy-sweep" / "result.json").read_text(encoding="utf-8"))
     assert {trial["status"] for trial in document["trials"]} <= {"finished", "stopped early"}
     assert all((runs / "demo_tune-toy-sweep" / "trials" / trial["trial"]["name"] / "bundle").is_dir() for trial in document["trials"])
