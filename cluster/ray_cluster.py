@@ -19,9 +19,7 @@ from cluster.environment import set_defaults, worker_environment
 from cluster.reaper import start_reaper
 
 CONNECT_TIMEOUT_S = 5.0
-PREEMPTION_WATCHER = (
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"  # an actor for each training; nobody takes a private cluster's only node away by notice
-)
+PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"  # an actor for each training; nobody takes a private cluster's only node away by notice
 _LOOPBACK = "127.0.0.1"
 
 
