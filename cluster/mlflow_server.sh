@@ -11,15 +11,15 @@ export PGPASSWORD
 # Ten processes of 230 MB less.
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false
 
-python - "$ARTIFACT_BUCKET" <<'PY'
+python - "$ARTIFACT_BUCKET" "${RUN_BUCKET:-signray}" <<'PY'
 import sys, time
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-store, bucket = boto3.client("s3"), sys.argv[1]
+store = boto3.client("s3")
 for attempt in range(60):
     try:
-        if bucket not in [entry["Name"] for entry in store.list_buckets()["Buckets"]]:
+        for bucket in set(sys.argv[1:]) - {entry["Name"] for entry in store.list_buckets()["Buckets"]}:
             store.create_bucket(Bucket=bucket)
         break
     except (BotoCoreError, ClientError) as error:

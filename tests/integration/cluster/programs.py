@@ -62,6 +62,11 @@ class Postgres:
         ready = [self._program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0, 60, lambda: (self.folder / "postgres.log").read_text())
 
+    def execute(self, statement: str, *, database: str = "postgres") -> str:
+        """What psql prints for a statement, its rows only."""
+        command = [self._program("psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "signray", "-d", database, "--no-psqlrc", "-At", "-c", statement]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
     def crash(self) -> None:
         """Its immediate shutdown: as after a crash, the next start recovers from the log."""
         if self._process is not None:

@@ -68,6 +68,37 @@ def test_every_pod_reads_the_site_file_and_no_secret_is_written_down() -> None:
         assert document["kind"] not in ("Secret", "Ingress")
 
 
+def test_kubernetes_sets_no_variables_of_its_own_and_ray_reads_the_store() -> None:
+    """Of a Service `mlflow` it would set MLFLOW_PORT=tcp://…, which `mlflow_server.sh` would take for a port."""
+    templates = [document["spec"]["template"] for document in documents() if document["kind"] in ("Deployment", "StatefulSet")]
+    specs = [spec for document in ray_documents() for spec in pod_specs(document)]
+    assert len(specs) == 6
+    for spec in (*specs, *(template["spec"] for template in templates)):
+        assert spec["enableServiceLinks"] is False
+    for spec in specs:
+        assert {"secretRef": {"name": "signray-store", "optional": True}} in spec["containers"][0]["envFrom"]
+
+
+def test_who_must_reach_the_pods_may() -> None:
+    """KubeRay submits a job from a pod whose labels it chooses, and looks at dashboards from the namespace where it was installed."""
+    [policy] = [document["spec"] for document in documents() if document["kind"] == "NetworkPolicy"]
+    labels = policy["podSelector"]["matchLabels"].items()
+    templates = [document["spec"]["template"] for document in documents() if document["kind"] in ("Deployment", "StatefulSet")]
+    assert all(labels <= template["metadata"]["labels"].items() for template in templates)
+    inside, scraping = policy["ingress"]
+    assert inside["from"][0] == {"podSelector": {}}
+    assert inside["from"][1] == {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}}}
+    ports = {entry["containerPort"] for document in ray_documents() for spec in pod_specs(document) for entry in spec["containers"][0].get("ports", [])}
+    assert {entry["port"] for entry in scraping["ports"]} == {8080}
+    assert 8080 in ports
+
+
+def test_no_two_clusters_own_one_service() -> None:
+    """KubeRay names the Service of a head after RayCluster and RayService alike."""
+    names = [document["metadata"]["name"] for document in ray_documents()]
+    assert len(set(names)) == len(names)
+
+
 def test_the_services_head_survives_by_a_redis_that_is_here() -> None:
     [service] = [document for document in ray_documents() if document["kind"] == "RayService"]
     host, port = cluster_of(service)["gcsFaultToleranceOptions"]["redisAddress"].split(":")
@@ -227,6 +258,7 @@ def test_the_site_file_is_read_by_every_way_in() -> None:
     }
     for path, reference in readers.items():
         assert reference in path.read_text(encoding="utf-8"), path
+    assert SITE["RAY_AUTH_MODE"] == "token"
     for name, value in SITE.items():
         assert re.fullmatch(r"[A-Za-z_]\w*", name)
         assert not re.search(r"[\s\"'#]", value), f"{name}: the shell, Compose and kubectl would read it differently"
