@@ -46,7 +46,7 @@ check: $(VENV)/ready  ## format, lint, types, import contract
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: check  ## check, then all tests that need no GPU
+test: check  ## check, then the tests that need no GPU; those of clusters that break: make test-cluster
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
 
 test-cluster: $(VENV)/ready  ## what a cluster does to a run: hosts, heads, databases and networks that fail; one at a time, half an hour

@@ -116,6 +116,38 @@ def test_the_published_hyper_parameters_of_the_vac_family() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "seed", "crop"),
+    [
+        ("singlestream_rgb_phoenix2014", 42, None),
+        ("singlestream_rgb_phoenix2014t", 42, 224),
+        ("singlestream_rgb_csl_daily", 44, 270),
+        ("singlestream_keypoint_phoenix2014", 42, None),
+        ("singlestream_keypoint_phoenix2014t", 42, None),
+        ("singlestream_keypoint_csl_daily", 42, None),
+        ("twostream_slr_phoenix2014", 0, None),
+        ("twostream_slr_phoenix2014t", 321, None),
+        ("twostream_slr_csl_daily", 0, 270),
+    ],
+)
+def test_the_published_hyper_parameters_of_the_streams(name: str, seed: int, crop: int | None) -> None:
+    """twostream.md, sections 4 and 11: a snapshot, which changes only with a correction of the specification."""
+    recipe = load_recipe(name)
+    optim, inputs, network = recipe.optim, recipe.inputs.model_dump(), recipe.network.model_dump()
+    assert (optim.name, optim.lr, optim.betas, optim.weight_decay, optim.schedule, optim.cosine_epochs) == ("adam", 1e-3, (0.9, 0.998), 1e-3, "cosine", 40)
+    assert (optim.clipping, optim.warmup_epochs, optim.accumulation, optim.rates, optim.frozen) == (0.0, 0, 1, {}, ())
+    train = recipe.train
+    assert (train.epochs, train.batch_size, train.num_workers, train.sync_batch_norm, train.precision) == (40, 1, 8, True, "fp32")
+    assert (recipe.seed, inputs["centre_crop"]) == (seed, crop)
+    assert (recipe.validation.beam_width, recipe.decoding.model_dump()["beam_width"]) == (1, 5)
+    assert inputs["video_size"] == ((320, 320) if "csl" in name else inputs["video_size"])
+    if "keypoint" in name:
+        assert (network["stream"], network["trunk"]["in_channels"], network["trunk"]["frozen_blocks"]) == ("keypoint", 79, 0)
+    if "twostream" in name:
+        assert train.recompute
+        assert recipe.init.keys() == {"rgb", "keypoint"}
+
+
+@pytest.mark.parametrize(
     ("name", "rates", "seed", "batch", "search"),
     [
         ("singlestream_slt_phoenix2014t", (1e-3, {"mapper": 1e-3, "translator": 1e-5}), 17, 8, (5, 5, 100)),
