@@ -23,8 +23,8 @@ from models.media.stream_index import Source, StreamIndex, VideoLimits, read_ind
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 DEFAULT_LIMITS = VideoLimits()
 
-# With the index, PyAV decodes as fast as decord or faster, up to 1.6 times for small videos (tests/benchmarks, `video`), whichever frames are asked for;
-# it tells damage, which decord hides, and reads every container. So no source has another default.
+# For every source: measured (tests/benchmarks, `video`), decord takes less time for all frames of small videos (up to 1.6 times), PyAV for some of them and for
+# large ones; but decord hides damage and doesn't read every container, and where both are asked alike the answers must not depend on the source.
 DEFAULT_BACKEND = "pyav"
 
 
