@@ -104,6 +104,7 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
     port = free_port()
     reaper = start_reaper(folder)
     variables = {**worker_environment(threads=threads), "RAY_ADDRESS": f"{ray.util.get_node_ip_address()}:{port}"}
+    variables |= {PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0")}
     _lock_with_token()
     try:
         # The port of our choice, because the workers' RAY_ADDRESS must be known before the start.
@@ -118,8 +119,7 @@ def _private(num_cpus: int, object_store_bytes: int | None, dashboard: bool, thr
                 logging_level=logging.ERROR,
                 runtime_env={"env_vars": variables},
             )
-        with _environment(**{PREEMPTION_WATCHER: os.environ.get(PREEMPTION_WATCHER, "0")}):
-            yield _info(context.dashboard_url, private=True)
+        yield _info(context.dashboard_url, private=True)
     finally:
         ray.shutdown()
         reaper.communicate()

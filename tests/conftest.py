@@ -20,11 +20,11 @@ os.environ.update(
     MPLBACKEND="Agg",
 )
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-for name in ("PYTHONDONTWRITEBYTECODE", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI"):
-    os.environ.pop(name, None)  # a developer's cluster is none of theirs; and each process that they start would compile all modules anew
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each process that the tests start would compile all modules anew
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)  # the tests of a developer must not reach the developer's cluster
 
 from cluster.environment import REPOSITORY_ROOT, set_defaults  # noqa: E402
-from cluster.ray_cluster import PREEMPTION_WATCHER  # noqa: E402
 from tests.integration.head_node import HeadNode, start_head_node  # noqa: E402
 from tests.store import Store, bucket_of, store_server  # noqa: E402
 
@@ -61,7 +61,6 @@ def head_node() -> Iterator[HeadNode]:
 def ray_cluster(head_node: HeadNode, monkeypatch: pytest.MonkeyPatch) -> HeadNode:
     """The session's head node as the cluster that RAY_ADDRESS names, for the time of one test; `connect()` finds it."""
     monkeypatch.setenv("RAY_ADDRESS", head_node.address)
-    monkeypatch.setenv(PREEMPTION_WATCHER, "0")
     return head_node
 
 

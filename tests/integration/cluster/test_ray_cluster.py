@@ -92,21 +92,25 @@ def test_running_cluster_is_used_and_left_running(ray_cluster: HeadNode) -> None
     assert answers(ray_cluster)
 
 
-def test_workers_find_their_cluster(ray_cluster: HeadNode) -> None:
-    """Their environment is ours: what Train's own actors read, too."""
-    names = ("RAY_ADDRESS", "OMP_NUM_THREADS", "MALLOC_TOP_PAD_")
+def test_training_finds_its_cluster(ray_cluster: HeadNode, tmp_path: Path) -> None:
+    """Two workers with a process group; their environment is ours."""
     with connect(threads=1, driver_logs=False):
-        import ray
+        from ray.train import LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
 
-        @ray.remote
-        def look() -> dict[str, str]:
+        def loop(_: dict) -> dict[str, str | int]:
+            import ray.train
+            import torch.distributed
+
             import cluster.memory  # the repository is on the path
 
             assert cluster.memory.process_tree_pss() > 0
-            return {name: os.environ[name] for name in names}
+            ray.train.report({"x": 1})
+            return {"world": torch.distributed.get_world_size(), **{name: os.environ[name] for name in ("RAY_ADDRESS", "OMP_NUM_THREADS", "MALLOC_TOP_PAD_")}}
 
-        found = ray.get(look.remote())
-    assert found == dict(zip(names, (ray_cluster.address, "1", str(1 << 26)), strict=True))
+        run = RunConfig(name="t", storage_path=str(tmp_path), logging_config=LoggingConfig(log_level="ERROR"))
+        result = TorchTrainer(loop, train_loop_config={}, scaling_config=ScalingConfig(num_workers=2), run_config=run).fit()
+    assert result.return_value == {"world": 2, "RAY_ADDRESS": ray_cluster.address, "OMP_NUM_THREADS": "1", "MALLOC_TOP_PAD_": str(1 << 26)}
 
 
 def test_job_connects_to_the_cluster_it_runs_on(head_node: HeadNode, tmp_path: Path) -> None:

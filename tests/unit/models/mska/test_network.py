@@ -76,7 +76,7 @@ def test_padded_joints_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-9, rtol=1e-7, msg=name)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(lengths=st.lists(st.integers(1, 16).map(lambda steps: 4 * steps), min_size=2, max_size=4), seed=st.integers(0, 1000))
 def test_a_clip_answers_alike_alone_and_among_others(lengths: list[int], seed: int) -> None:
     network = tiny().eval()
