@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 from pyarrow.fs import FileSelector, FileType, S3FileSystem
 
-from cluster.environment import REPOSITORY_ROOT
-from cluster.ray_cluster import free_port
 from cluster.sender import connect_client
 from cluster.tracking import MlflowTracker
 from tests.integration.cluster.lab import wait_until
@@ -64,51 +57,29 @@ def test_the_servers_script(store_address: tuple[str, int], tmp_path: Path) -> N
     """What Compose and Kubernetes start: it makes its buckets, and keeps runs in the database and artifacts in the store."""
     from mlflow import MlflowClient
 
-    store, port = f"http://{store_address[0]}:{store_address[1]}", free_port()
+    store = f"http://{store_address[0]}:{store_address[1]}"
     secrets = {"POSTGRES_PASSWORD": "none asked for", "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     for name, value in secrets.items():
         (tmp_path / name).write_text(f"{value}\n")
     with postgres() as database:
         for statement in ("CREATE ROLE mlflow LOGIN", "CREATE DATABASE mlflow OWNER mlflow"):
             database.execute(statement)
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))},
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            **{f"{name}_FILE": str(tmp_path / name) for name in secrets},
-            "POSTGRES_HOST": "127.0.0.1",
-            "POSTGRES_PORT": str(database.port),
-            "AWS_ENDPOINT_URL": store,
-            "ARTIFACT_BUCKET": "mlflow",
-            "MLFLOW_HOST": "127.0.0.1",
-            "MLFLOW_PORT": str(port),
-            "MLFLOW_WORKERS": "1",
-            "MLFLOW_ALLOWED_HOSTS": f"127.0.0.1:{port}",
-        }
-        with (tmp_path / "log").open("w") as log:
-            server = subprocess.Popen(
-                ["bash", "cluster/mlflow_server.sh"], cwd=REPOSITORY_ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+        variables = {f"{name}_FILE": str(tmp_path / name) for name in secrets}
+        variables |= {"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(database.port), "AWS_ENDPOINT_URL": store, "ARTIFACT_BUCKET": "mlflow"}
+        server = MlflowServer(tmp_path, script=variables)
+        server.start()
         try:
-            wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), 120, lambda: (tmp_path / "log").read_text())
-            client = MlflowClient(f"http://127.0.0.1:{port}")
+            client = MlflowClient(server.uri)
             run = client.create_run(client.create_experiment("signs")).info.run_id
             client.log_text(run, "hello", "note.txt")
             assert [artifact.path for artifact in client.list_artifacts(run)] == ["note.txt"]
         finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
+            server.kill()
         assert run in database.execute("SELECT run_uuid FROM runs", database="mlflow")
     kept = S3FileSystem(access_key=KEY, secret_key=SECRET, endpoint_override=store, region="us-east-1")
     names = [entry.path for entry in kept.get_file_info(FileSelector("mlflow", recursive=True))]
     assert any(name.endswith(f"{run}/artifacts/note.txt") for name in names), names
     assert kept.get_file_info("signray").type == FileType.Directory, "a bucket for runs and shards"
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def timed_step(tracker: MlflowTracker, step: int, events: dict[int, Callable[[], None]]) -> float:
