@@ -19,7 +19,10 @@ from workloads.corpora.synthetic.corpus import generate
 from workloads.corpora.synthetic.options import SyntheticOptions
 from workloads.corpora.synthetic.planning import plan
 from workloads.corpora.synthetic.rendering import render
+from workloads.part_runners import RunParts
+from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe
+from workloads.shards import ShardSet
 from workloads.training.batches import ClipSource
 from workloads.training.loop import Outcome, Setting, run_training
 from workloads.training.session import ClipsOf
@@ -27,6 +30,19 @@ from workloads.training.tasks import SentenceTask, Task
 from workloads.training.translation_task import TranslationTask
 from workloads.training.translator_start import tokens_of
 
+CORPUS = {  # generated, of 32 × 40 pictures
+    "glosses": 6,
+    "num_train": 6,
+    "num_dev": 3,
+    "num_test": 2,
+    "num_signer_independent": 0,
+    "num_signers": 2,
+    "min_glosses": 1,
+    "max_glosses": 3,
+    "fps": 10,
+    "width": 32,
+    "height": 40,
+}
 _VAC = (
     "inputs={size: 32, crop: 32, least_frames: 8, most_frames: 12}",
     "network={frame_size: 32, hidden_size: 16, width: 16}",
@@ -57,6 +73,12 @@ def toy(recipe: Recipe) -> tuple[str, ...]:
 
 TRANSLATING = ("singlestream_slt", "twostream_slt")  # systems that read pictures and answer texts
 SHORT = ("init={}", "data.synthetic=null", "train.epochs=1", "train.batch_size=2", "train.num_workers=0", "train.gpus_per_worker=0", "train.precision=fp32")
+
+
+def write_filmed_shards(folder: Path, run_parts: RunParts, **options: int) -> ShardSet:
+    """Shards of `CORPUS`; `rgb=1` for its pictures."""
+    settings = {key: str(value) for key, value in {**CORPUS, **options}.items()}
+    return preprocess(PreprocessOptions(corpus="synthetic", out=folder, settings=settings), run_parts).shards
 
 
 def coloured_clips(sentences: Sequence[tuple[str, ...]], *, side: int, num_frames: int = 12) -> list[Clip]:

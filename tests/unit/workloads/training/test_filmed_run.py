@@ -27,12 +27,11 @@ from models.slowfastsign import published as slowfastsign_published
 from models.systems import SYSTEMS
 from models.twostream import published as twostream_published
 from models.vocabulary import Vocabulary
-from tests.unit.workloads.filmed import SHORT, TOY, toy
+from tests.unit.workloads.filmed import SHORT, TOY, toy, write_filmed_shards
 from tests.unit.workloads.tiny_runs import altered_shards
 from workloads.evaluate import evaluate, main
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
-from workloads.preprocess import PreprocessOptions, preprocess
 from workloads.recipe import Recipe, load_recipe
 from workloads.scoring import Evaluation
 from workloads.shards import ShardSet
@@ -46,27 +45,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:`torch.distributed:FutureWarning"),
 ]
-CORPUS = {
-    "glosses": 6,
-    "num_train": 6,
-    "num_dev": 3,
-    "num_test": 2,
-    "num_signer_independent": 0,
-    "num_signers": 2,
-    "min_glosses": 1,
-    "max_glosses": 3,
-    "fps": 10,
-}
-
-
-def shards_of(folder: Path, **options: int) -> ShardSet:
-    settings = {key: str(value) for key, value in {**CORPUS, "width": 32, "height": 40, **options}.items()}
-    return preprocess(PreprocessOptions(corpus="synthetic", out=folder, settings=settings), write_here).shards
 
 
 @pytest.fixture(scope="module")
 def filmed_shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
-    return shards_of(tmp_path_factory.mktemp("filmed") / "shards", rgb=1)
+    return write_filmed_shards(tmp_path_factory.mktemp("filmed") / "shards", write_here, rgb=1)
 
 
 class Untracked(NullTracker):
@@ -159,7 +142,7 @@ def test_dry_runs_know_what_is_computed_again(
 
 
 def test_pictures_that_shards_lack_are_told_of_before_a_run(tmp_path: Path) -> None:
-    shards = shards_of(tmp_path / "shards")
+    shards = write_filmed_shards(tmp_path / "shards", write_here)
     recipe = load_recipe("demo_corrnet", [*TOY["corrnet"], *SHORT, f"data.shards={shards.path}", f"run.root={tmp_path / 'runs'}"])
     with pytest.raises(RecipeError, match="clips without frames, which corrnet reads: preprocess recordings that have them"):
         new_run(recipe)
