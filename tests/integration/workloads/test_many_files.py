@@ -25,11 +25,12 @@ def test_the_first_batch_of_a_thousand_files(head_node: HeadNode, tmp_path: Path
         quiet_logging()
         quiet_ray_data()
         first_batch(many_files(tmp_path / "few", 2), psutil.Process(head_node.pid))  # starts the workers
-        found = first_batch(folder, psutil.Process(head_node.pid))
-        if found.seconds > SOON_S:  # what ran beside it may have ended meanwhile
-            found = min(found, first_batch(folder, psutil.Process(head_node.pid)), key=lambda each: each.seconds)
-    assert found.rows == READ_ROWS
-    assert found.threads <= 100
+        tries = [first_batch(folder, psutil.Process(head_node.pid))]
+        if tries[0].seconds > SOON_S:  # what ran beside it may have ended meanwhile
+            tries.append(first_batch(folder, psutil.Process(head_node.pid)))
+    assert {each.rows for each in tries} == {READ_ROWS}
+    assert max(each.threads for each in tries) <= 100
+    found = min(tries, key=lambda each: each.seconds)
     assert found.seconds <= SOON_S * max(1.0, busy()), found
 
 
