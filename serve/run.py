@@ -37,7 +37,7 @@ from serve.settings import ServeSettings
 
 # Serve's own switch: replicas run our code in their event loop instead of a thread beside it. Nothing of ours blocks the loop for long.
 FAST = ("RAY_SERVE_THROUGHPUT_OPTIMIZED", "1")
-SEND_S = 2.0  # for answers on their way through Serve's proxy, which is killed with what it holds; after one that was asked for behind them has come
+SEND_S = 2.0  # for answers on their way through Serve's proxy, which is killed with what it holds; those of other nodes aren't asked behind them
 FORGET_TIMEOUT_S = 5  # of replicas that have nothing more to do; Serve may take half a minute to forget their application
 ANSWER_TIMEOUT_S = 10  # of the front, beyond the time for draining
 QUIET = {"log_level": "WARNING", "enable_access_log": False}  # access logs halve the throughput when they are streamed to the driver

@@ -68,12 +68,16 @@ def test_every_pod_reads_the_site_file_and_no_secret_is_written_down() -> None:
         assert document["kind"] not in ("Secret", "Ingress")
 
 
+def own_templates() -> list[dict[str, Any]]:
+    """The pods of what isn't Ray's."""
+    return [document["spec"]["template"] for document in documents() if document["kind"] in ("Deployment", "StatefulSet")]
+
+
 def test_kubernetes_sets_no_variables_of_its_own_and_ray_reads_the_store() -> None:
     """Of a Service `mlflow` it would set MLFLOW_PORT=tcp://…, which `mlflow_server.sh` would take for a port."""
-    templates = [document["spec"]["template"] for document in documents() if document["kind"] in ("Deployment", "StatefulSet")]
     specs = [spec for document in ray_documents() for spec in pod_specs(document)]
     assert len(specs) == 6
-    for spec in (*specs, *(template["spec"] for template in templates)):
+    for spec in (*specs, *(template["spec"] for template in own_templates())):
         assert spec["enableServiceLinks"] is False
     for spec in specs:
         assert {"secretRef": {"name": "signray-store", "optional": True}} in spec["containers"][0]["envFrom"]
@@ -83,8 +87,7 @@ def test_who_must_reach_the_pods_may() -> None:
     """KubeRay submits a job from a pod whose labels it chooses, and looks at dashboards from the namespace where it was installed."""
     [policy] = [document["spec"] for document in documents() if document["kind"] == "NetworkPolicy"]
     labels = policy["podSelector"]["matchLabels"].items()
-    templates = [document["spec"]["template"] for document in documents() if document["kind"] in ("Deployment", "StatefulSet")]
-    assert all(labels <= template["metadata"]["labels"].items() for template in templates)
+    assert all(labels <= template["metadata"]["labels"].items() for template in own_templates())
     inside, scraping = policy["ingress"]
     assert inside["from"][0] == {"podSelector": {}}
     assert inside["from"][1] == {"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/component": "kuberay-operator"}}}
