@@ -25,7 +25,9 @@ from pydantic import Field, ValidationError, model_validator
 from models.errors import RecipeError
 from models.options import Options
 from models.systems import SYSTEMS
-from workloads.recipe import Recipe, nearest, read_values, refusal
+from workloads.recipe import Recipe
+from workloads.recipe_values import read_values
+from workloads.refusals import nearest, refusal
 
 DIGITS = 6  # of drawn numbers: more would only make tables wide
 FIXED = ("run.", "tracking.", "ensemble.", "data.", "seed", "recipe", "system")  # what a trial is, and on what; not what it tries

@@ -23,7 +23,8 @@ from tune.sweep_file import Sweep, parse_sweep
 from tune.sweep_report import write_report
 from tune.trial_run import STOP, PopulationRun, SweepPlace, TrialRun
 from tune.trials import Record, Trial, read_record, read_trials
-from workloads.recipe import Recipe, read_values
+from workloads.recipe import Recipe
+from workloads.recipe_values import read_values
 from workloads.shards import ShardSet
 from workloads.training.folders import old_run
 from workloads.training.run import alone, new_run

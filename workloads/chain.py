@@ -22,7 +22,8 @@ from cluster.storage import Location
 from models.errors import RecipeError
 from models.options import Options
 from workloads.entry import run_entry_point
-from workloads.recipe import Recipe, load_recipe, read_values
+from workloads.recipe import Recipe, load_recipe
+from workloads.recipe_values import read_values
 from workloads.training.folders import BUNDLE, RECIPE, ended, old_run, root_location
 from workloads.training.run import new_run, train
 from workloads.training.tasks import TITLES

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator, model_validator
 from torch import nn
 
-from cluster.storage import Location, location
+from cluster.storage import location
 from models.batch import ENSEMBLE
 from models.decoding.options import MAX_BEAM_WIDTH
 from models.dsta_slr.fusion import published_weights
@@ -23,8 +19,9 @@ from models.losses.options import LossOptions
 from models.options import AnswerOptions, Options
 from models.system import BundleStart, Starts
 from models.systems import SYSTEMS
+from workloads.recipe_values import override_value, read_values, recipe_path, set_value
+from workloads.refusals import nearest, refusal
 
-RECIPES = Path(__file__).resolve().parent / "recipes"
 Precision = Literal["fp32", "bf16", "fp16"]
 
 
@@ -275,7 +272,7 @@ class Recipe(Options):
         values = self.dump()
         try:
             for key, value in changes.items():
-                _set(values, key, value)
+                set_value(values, key, value)
             return type(self).model_validate(values)
         except RecipeError as error:
             raise RecipeError(f"{where}: {error}") from None
@@ -313,7 +310,7 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     values = read_values(path)
     values.setdefault("recipe", path.stem)
     for override in overrides:
-        _override(values, override)
+        override_value(values, override)
     return parse_recipe(values, where=str(path.name))
 
 
@@ -325,104 +322,3 @@ def parse_recipe(values: Mapping[str, Any], *, where: str) -> Recipe:
         raise RecipeError(f"{where}: {error}") from None
     except ValidationError as error:
         raise RecipeError(f"{where}: {refusal(error.errors()[0], Recipe)}") from None
-
-
-def recipe_path(name: str) -> Path:
-    """Path of a recipe given by name or path. Raises RecipeError with the nearest name."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        known = recipe_names()
-        raise RecipeError(f"no recipe {name!r}{nearest(name, known)}; there are: {', '.join(known)}, or give a path to a .yaml file")
-    return path
-
-
-def recipe_names() -> list[str]:
-    """Names of the recipes that come with signray."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is written twice is an error: its first value would be lost in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_values(path: Location) -> dict[str, Any]:
-    """The values of a recipe file. Raises RecipeError where it is no YAML of keys and values, or has a key twice."""
-    try:
-        values = yaml.load(path.read_bytes(), Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path.name}: not YAML ({' '.join(str(error).split())})") from None
-    except RecursionError:
-        raise RecipeError(f"{path.name}: lists within lists, too deep for a recipe") from None
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path.name}: not a recipe: expected keys such as 'data' and 'train'")
-    return values
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise RecipeError(f"--set {override!r}: expected KEY=VALUE, such as optim.lr=1e-3")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override}: {text!r} is not a YAML value") from None
-    try:
-        _set(values, key.strip(), value)
-    except RecipeError as error:
-        raise RecipeError(f"--set {override}: {error}") from None
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """Set a dotted key. Raises RecipeError where a part of it holds a value, not keys."""
-    *parents, last = key.split(".")
-    for parent in parents:
-        if values.get(parent) is None:
-            values[parent] = {}
-        if not isinstance(values[parent], dict):
-            raise RecipeError(f"{parent!r} holds a value, not keys")
-        values = values[parent]
-    values[last] = value
-
-
-def refusal(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:
-    """One line for the first thing that a schema refused."""
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        parts = [str(part) for part in detail["loc"]]
-        valid = _fields(model, parts[1:-1] if prefix else parts[:-1])
-        return f"unknown key {key!r}{nearest(parts[-1], valid)}; valid here: {', '.join(sorted(valid))}"
-    if detail["type"] == "missing":
-        return f"{key} is missing: give it in the file or with --set {key}=..."
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if not key:
-        return message
-    given = detail.get("input")
-    told = detail["type"] == "value_error"  # our own validators name the value themselves
-    shown = f", got {given!r}" if not told and isinstance(given, str | int | float | bool | None) else ""
-    return f"{key}: {message[0].lower()}{message[1:]}{shown}"
-
-
-def _fields(model: type[BaseModel], parents: Sequence[str]) -> list[str]:
-    for parent in parents:
-        field = model.model_fields.get(parent)
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
-            return []
-        model = inner
-    return list(model.model_fields)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is most alike; empty where none is."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""

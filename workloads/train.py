@@ -22,7 +22,7 @@ from workloads.entry import run_entry_point
 
 
 def parser() -> argparse.ArgumentParser:
-    from workloads.recipe import recipe_names
+    from workloads.recipe_values import recipe_names
 
     parser = argparse.ArgumentParser(prog="train.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     which = parser.add_mutually_exclusive_group(required=True)

@@ -135,7 +135,7 @@ def test_readme_commands_run(workplace: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_readme_lists_every_recipe() -> None:
-    from workloads.recipe import recipe_names
+    from workloads.recipe_values import recipe_names
 
     text = (REPOSITORY_ROOT / "README.md").read_text(encoding="utf-8")
     rows = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))

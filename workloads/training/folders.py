@@ -12,7 +12,8 @@ import yaml
 
 from cluster.storage import Location, Place, is_uri, location, work_folder
 from models.errors import RecipeError
-from workloads.recipe import Recipe, parse_recipe, read_values
+from workloads.recipe import Recipe, parse_recipe
+from workloads.recipe_values import read_values
 
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"

@@ -14,7 +14,8 @@ from models.mska.config import PUBLISHED_BLOCKS
 from models.systems import SYSTEMS
 from tests.unit.workloads.filmed import TRANSLATING, coloured_clips, run_filmed, toy, with_texts, write_language
 from tests.unit.workloads.tiny_runs import last_weights, run_loop, tiny_recipe, tiny_sign_recipe, tiny_translating_recipe
-from workloads.recipe import load_recipe, parse_recipe, recipe_names, recipe_path
+from workloads.recipe import load_recipe, parse_recipe
+from workloads.recipe_values import recipe_names, recipe_path
 from workloads.train import main
 from workloads.training.optim import learning_rate
 from workloads.training.translator_start import completed
