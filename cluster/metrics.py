@@ -12,6 +12,7 @@ GAUGES = {
     "signray_loss": "weighted loss of the last step",
     "signray_learning_rate": "learning rate of the last step",
     "signray_step_seconds": "seconds of the last step",
+    "signray_data_wait_seconds": "seconds of the last step in which the first worker waited for data",
     "signray_frames_per_second": "frames trained per second in the last step, of all workers",
     "signray_gradient_norm": "global norm of the last step's gradients",
     "signray_dev_score": "score on dev in percent, of each head; `metric` is wer or top1",
@@ -26,6 +27,7 @@ COUNTERS = {
 _OF_STEP = {
     "signray_learning_rate": "lr",
     "signray_step_seconds": "seconds",
+    "signray_data_wait_seconds": "data_wait_s",
     "signray_frames_per_second": "frames_per_s",
     "signray_gradient_norm": "gradient_norm",
 }

@@ -24,6 +24,7 @@ from cluster.registry import local_folder
 from serve.api import build_api
 from serve.batching import Batcher
 from serve.problems import ProblemError
+from serve.ray_metrics import RayExport
 from serve.settings import ServeSettings
 from serve.tasks import Prepared, Reply, Task, Upload
 
@@ -156,6 +157,7 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._api = build_api(self._backend, self._settings)
+        RayExport(self._api.state.context.metrics.registry).start()
         return self._api
 
     async def drain(self, seconds: float) -> int:

@@ -228,10 +228,13 @@ class Training:
         began, recipe, step = time.perf_counter(), self.recipe, self.position.step
         rate = learning_rate(recipe.optim, step=step, steps_per_epoch=self.steps_per_epoch, epochs=recipe.train.epochs)
         set_learning_rate(self.optimizer, rate)
-        frames, names, values = 0, list[str](), list[dict[str, Tensor]]()
+        frames, waited, names, values = 0, 0.0, list[str](), list[dict[str, Tensor]]()
         for turn in self.deal.turns(recipe.optim.accumulation):
             if turn.counts:
-                batch = recipe.inputs.on_device(self._next(batches).to(self.session.device))
+                asked = time.perf_counter()
+                next_batch = self._next(batches)
+                waited += time.perf_counter() - asked
+                batch = recipe.inputs.on_device(next_batch.to(self.session.device))
                 frames += int(batch.lengths.sum())
                 names += batch.names
             # Dropout's draws depend on seed, step and share alone, so that a resumed run repeats them.
@@ -243,7 +246,7 @@ class Training:
         if not all(map(_finite, summary["terms"].values())):
             self._refuse_non_finite(terms, names)
         seconds = time.perf_counter() - began
-        rates = {"frames_per_s": summary.pop("frames") / seconds, "seconds": seconds, "lr": rate}
+        rates = {"frames_per_s": summary.pop("frames") / seconds, "seconds": seconds, "data_wait_s": waited, "lr": rate}
         norm = gradient_norm(self.engine)
         self.log.write("step", step=step + 1, epoch=self.position.epoch, **summary, **rates, **({} if norm is None else {"gradient_norm": norm}))
         return stop, ask

@@ -18,7 +18,7 @@ from workloads.shards import ShardSet
 from workloads.training.events import EVENTS, Event, read_events
 from workloads.training.folders import RECIPE, ended
 
-RATES = ("lr", "frames_per_s", "seconds", "gradient_norm")
+RATES = ("lr", "frames_per_s", "seconds", "data_wait_s", "gradient_norm")
 
 
 class MetricsListener:

@@ -238,3 +238,22 @@ def test_what_lies_beside_the_api_is_ours_too(service: str) -> None:
     missing = httpx.get(f"{service}/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "not-found")
     assert json.loads(httpx.get(f"{service}/openapi.json").text)["info"]["title"] == "signray"
+
+
+def test_its_figures_stand_beside_rays_at_the_node(service: str, ray_cluster: HeadNode) -> None:
+    """Takes up to a quarter of a minute: the front hands them on every five seconds, Ray's processes every ten."""
+    import ray
+
+    assert httpx.get(f"{service}/nothing").status_code == 404
+    with connect():
+        (node,) = [node for node in ray.nodes() if node["Alive"]]
+    url, text, deadline = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics", "", time.monotonic() + 60
+    while "ray_signray_requests_total{" not in text:
+        assert time.monotonic() < deadline, "not exported"
+        time.sleep(0.5)
+        text = httpx.get(url, timeout=30).text
+    missed = [line for line in text.splitlines() if line.startswith("ray_signray_requests_total{") and 'status="404"' in line]
+    assert missed
+    assert sum(float(line.split()[-1]) for line in missed) >= 1
+    assert "ray_signray_request_seconds_sum_total{" in text
+    assert "ray_signray_capacity{" in text

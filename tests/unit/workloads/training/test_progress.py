@@ -34,6 +34,11 @@ def test_a_log_has_a_line_per_window() -> None:
     ]
 
 
+def test_a_step_that_waits_for_data_says_so() -> None:
+    assert "  200 frames/s  waits for data 25%  loss 6.00" in shown([step(1, data_wait_s=0.02), step(2, seconds=1.5, frames_per_s=300.0, data_wait_s=0.48)])
+    assert "waits" not in shown([step(1, data_wait_s=0.01), step(2, data_wait_s=0.01)])
+
+
 def test_a_resumed_run_counts_on_and_a_window_holds_its_own_steps_only() -> None:
     lines = shown([step(7), step(8)]).splitlines()
     assert lines[0].startswith("step 8/10")

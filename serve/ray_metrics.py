@@ -1,0 +1,58 @@
+"""The front's figures for whoever scrapes the cluster: the same as at `/metrics`, through Ray's own exporter of each node.
+
+A service behind a proxy has several fronts, each with its own `/metrics`, which Prometheus would have to find; the nodes it knows already. Names as it sees
+them begin with `ray_`; of a histogram there are `_count` and `_sum`, which give rates and means.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+EXPORT_S = 5.0  # Ray's processes hand their figures on every ten seconds
+KEPT = {"counter": ("_total",), "histogram": ("_count", "_sum"), "gauge": ("",)}
+
+
+class RayExport:
+    """Copies a registry into Ray's metrics; the process must be a worker or a driver of Ray."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._metrics: dict[str, Any] = {}
+        self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def start(self, seconds: float = EXPORT_S) -> Callable[[], None]:
+        """Copy from now on, from a thread that ends with the process; returns what stops it."""
+        stop = threading.Event()
+
+        def copy() -> None:
+            while not stop.wait(seconds):
+                self.export()
+
+        threading.Thread(target=copy, name="ray metrics", daemon=True).start()
+        return stop.set
+
+    def export(self) -> None:
+        """Gauges as they are, of counters and histograms what came since the last time."""
+        for family in self._registry.collect():
+            for sample in family.samples:
+                if any(sample.name == family.name + ending for ending in KEPT.get(family.type, ())):
+                    self._tell(family.type, sample.name, family.documentation, sample.labels, sample.value)
+
+    def _tell(self, kind: str, name: str, text: str, labels: Mapping[str, str], value: float) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        name = name.removesuffix("_total")  # which Ray adds to counters
+        if name not in self._metrics:
+            self._metrics[name] = (Gauge if kind == "gauge" else Counter)(name, text, tag_keys=tuple(labels))
+        if kind == "gauge":
+            self._metrics[name].set(value, tags=dict(labels))
+            return
+        key = (name, tuple(sorted(labels.items())))
+        more = value - self._told.get(key, 0.0)
+        if more > 0:  # a counter of Ray doesn't take 0
+            self._metrics[name].inc(more, tags=dict(labels))
+            self._told[key] = value
