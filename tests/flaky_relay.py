@@ -23,7 +23,8 @@ class Relay:
     def __init__(self, target: tuple[str, int]) -> None:
         self.mode: Mode = "pass"
         self.cut_after = 1 << 18
-        self.cuts = 0
+        self.cuts = 0  # connections that it has ended
+        self._to_cut: int | None = None  # of them before it passes again; None as long as `mode` says
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -47,6 +48,16 @@ class Relay:
         finally:
             timer.join()
 
+    @contextmanager
+    def cutting(self, times: int, *, after: int) -> Iterator[None]:
+        """Cut so many connections, each when it has sent `after` bytes, however long it takes until they come; then pass."""
+        self.cut_after, self._to_cut, self.mode = after, self.cuts + times, "cut"
+        try:
+            yield
+        finally:
+            self._to_cut = None
+            self._calm()
+
     def _calm(self) -> None:
         self.mode = "pass"
 
@@ -58,6 +69,7 @@ class Relay:
 
     def _serve(self, client: socket.socket) -> None:
         if self.mode == "refuse":
+            self.cuts += 1
             client.close()
             return
         with suppress(OSError), client, socket.create_connection(self._target) as server:
@@ -75,6 +87,8 @@ class Relay:
                 passed += len(block)
                 if self.mode == "refuse" or (up and self.mode == "cut" and passed > self.cut_after):
                     self.cuts += 1
+                    if self._to_cut is not None and self.cuts >= self._to_cut:
+                        self._calm()
                     break
                 target.sendall(block)
         for end in (source, target):

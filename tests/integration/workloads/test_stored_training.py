@@ -1,6 +1,6 @@
 """Shards, run, bundle and MLflow's artifacts in an S3-compatible store over HTTP, with a real Ray: train, kill, resume elsewhere, evaluate, serve.
 
-While the resumed training streams its shards and writes checkpoints, the store hangs for 20 s, and then cuts every upload for 20 s.
+While the resumed training streams its shards and writes checkpoints, the store hangs for 20 s, then cuts every upload for 20 s, and then is away for a minute.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ RUN = (
     "data.shuffle_pool=4",
     "optim.lr=1e-4",
 )
-DISTURBED_S = 20
-DISTURBANCES: tuple[Mode, ...] = ("hang", "cut")
+DISTURBANCES: dict[Mode, float] = {"hang": 20, "cut": 20, "refuse": 60}  # s
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +112,7 @@ def secrets_in(folders: Iterator[Path]) -> list[Path]:
 
 
 def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three trainings with a private Ray each, an evaluation on Ray, a service: about five minutes."""
+    """Three trainings with a private Ray each, an evaluation on Ray, a service: about six minutes."""
     began = time.time()
     settings = {key: str(value) for key, value in CORPUS.items()}
     preprocess(PreprocessOptions(corpus="synthetic", out=store.bucket / "shards", settings=settings), in_this_process)
@@ -132,10 +131,13 @@ def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypa
     _, folder = old_run(str(place))
     second = start("workloads/train.py", "--resume", str(place), log=tmp_path / "second.log")
     wait_until(lambda: (folder / EVENTS).exists() and last_step(folder) >= 20, second, tmp_path / "second.log")
-    for mode in DISTURBANCES:
+    store.relay.cut_after = 1 << 14
+    for mode, seconds in DISTURBANCES.items():
         assert second.poll() is None, f"over before the store could {mode}"
-        with store.relay.disturbed(mode, DISTURBED_S):
+        before = store.relay.cuts
+        with store.relay.disturbed(mode, seconds):
             pass
+        assert store.relay.cuts > before or mode == "hang", f"nothing met the store that would {mode}"
     told = finish(second, tmp_path / "second.log")
     events = read_events(folder / EVENTS)
     messages = [event["text"] for event in events if event["kind"] == "message"]
@@ -143,6 +145,8 @@ def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypa
     assert [text for text in messages if "failed" in text or "damaged" in text] == [], "no restart, no loss"
     assert [event["step"] for event in events if event["kind"] == "step"] == list(range(1, 391))
     assert f"bundle: {place}/bundle" in told
+    assert " is away" in told, "what waits says so"
+    assert " is back" in told
     kept = sorted({name.split("/")[0] for name in (place / CHECKPOINTS).sizes()})
     assert kept[-1] == checkpoint_name(390)
     assert [name for name in kept if not whole(place / CHECKPOINTS / name)] == []

@@ -28,8 +28,9 @@ def test_a_set_in_a_store_is_that_of_a_disk(store: Store, tmp_path: Path, capsys
     local = made(tmp_path / "out")
     uri = f"{store.bucket}/shards/tiny"
     assignments = [text for name, value in SETTINGS.items() for text in ("--set", f"{name}={value}")]
-    with store.relay.disturbed("cut", 1.0):
+    with store.relay.cutting(3, after=1 << 12):
         main(["--corpus", "synthetic", "--out", uri, "--in-process", *assignments])
+    assert store.relay.cuts >= 3
     assert (store.bucket / "shards" / "tiny").sizes() == {
         path.relative_to(tmp_path / "out").as_posix(): path.stat().st_size for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()
     }

@@ -159,10 +159,14 @@ def test_what_has_no_matching_manifest_is_passed_over(run: tuple[Recipe, Path, P
 def test_an_upload_that_is_cut_leaves_every_checkpoint_whole(run: tuple[Recipe, Path, Place], store: Store) -> None:
     recipe, folder, place = run
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep_checkpoints": 9})})
-    with stored(recipe, folder), store.relay.disturbed("cut", 1.2):
+    with stored(recipe, folder), store.relay.cutting(4, after=1 << 15):  # a third of a checkpoint
         for step in (2, 4, 6):
             write_checkpoint(folder, step, size=100_000)
             time.sleep(0.2)
+        deadline = time.monotonic() + 60
+        while store.relay.cuts < 4:
+            assert time.monotonic() < deadline, "nothing was sent that could be cut"
+            time.sleep(0.02)
         for name in names(place):
             there = place / CHECKPOINTS / name
             assert store_gap(there, there.sizes()) in (None, "no manifest"), "never a manifest without its files"
