@@ -35,6 +35,7 @@ from tests.benchmarks.stack import Bench  # noqa: E402
 
 RECORDS = "results.json"
 BENCHES = (
+    "demo",
     "stack",
     "data",
     "memory",
