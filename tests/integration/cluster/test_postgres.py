@@ -27,7 +27,9 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 STEPS, STEP_S = 400, 0.05
 
 
+@pytest.mark.every_run
 def test_database_and_server_away(tmp_path: Path, record: Record) -> None:
+    """Three starts of MLflow's server and twenty seconds of steps."""
     messages: list[str] = []
     with postgres() as database:
         server = MlflowServer(tmp_path, store=database.uri)

@@ -19,8 +19,9 @@ from tests.integration.cluster.record import Record
 from tests.unit.workloads.tiny_runs import write_tiny_shards
 from workloads.training.folders import ended
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.every_run, pytest.mark.timeout(400)]
 
+EPOCHS = 5  # of 26 steps: long enough for a notice in their midst
 STUBS = {
     "srun": 'while [[ $1 == -* ]]; do case $1 in -w|-x) shift 2;; *) shift;; esac; done; exec "$@"',
     "scontrol": 'if [[ $1 == show ]]; then echo "$3"; else echo "$2" >> "$STUBS/requeued"; fi',
@@ -56,7 +57,7 @@ class Job:
             str(REPOSITORY_ROOT / "cluster" / "slurm" / "train.sbatch"),
             RECIPE,
             "night",
-            *values(self.shards, "train.epochs=12", "validation.every_epochs=6", *more),
+            *values(self.shards, f"train.epochs={EPOCHS}", f"validation.every_epochs={EPOCHS}", *more),
         ]
         with self.log(attempt).open("w") as log:
             return subprocess.Popen(command, cwd=self.submitted, env=environment, stdout=log, stderr=subprocess.STDOUT)
@@ -88,7 +89,7 @@ def test_notice_requeue_resume_and_the_drivers_exit_code(tmp_path: Path, record:
     assert second.wait(200) == 0, job.tell(1)
     assert job.requeued == 1, "a training that has ended isn't run again"
     assert ended(job.run)
-    assert [event["step"] for event in told(job.run)] == list(range(1, 12 * 26 + 1)), "no step is lost, none taken twice"
+    assert [event["step"] for event in told(job.run)] == list(range(1, EPOCHS * 26 + 1)), "no step is lost, none taken twice"
     [resumed] = told(job.run, "resumed")
     assert (resumed["step"], resumed["steps_lost"]) == (kept, 0)
 
