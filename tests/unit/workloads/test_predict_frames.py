@@ -90,3 +90,19 @@ def test_the_real_sentence_as_video_and_as_pictures(bundle: Bundle, tmp_path: Pa
     status, clips = predicted(bundle, capsys, folder, SHARED / "real_samples" / "video" / f"phoenix14t_{SENTENCE}.mp4")
     assert status == 0
     assert [clip["num_frames"] for clip in clips] == [132, 132]
+
+
+@needs_real_samples
+def test_real_clips_of_every_size_codec_and_rate(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    """Portrait, 1920 × 1080, MPEG-4, a phone's 29.92 frames a second. By random weights: what is answered means nothing."""
+    videos = sorted((SHARED / "real_samples" / "video").glob("*.mp4"))
+    status, clips = predicted(bundle, capsys, *videos)
+    assert status == 0
+    seen = {Path(clip["name"]).name: (clip["num_frames"], round(clip["fps"], 2)) for clip in clips}
+    assert len(seen) == len(videos) == 11
+    assert seen["wlasl_brother_1.mp4"] == (52, 25)
+    assert seen["wlasl_mother_3.mp4"] == (70, 25)
+    assert seen["webcam_hand_58f.mp4"] == (58, 29.92)
+    assert seen["phoenix14t_excerpt_16f_mpeg4.mp4"] == (16, 25)
+    for clip in clips:
+        assert all(0 <= gloss["start_frame"] < gloss["end_frame"] <= clip["num_frames"] + 1 for gloss in clip["glosses"])

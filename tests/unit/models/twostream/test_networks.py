@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from models.batch import Heads
 from models.heads.visual_head import MaskedBatchNorm
 from models.losses.auxiliary import PUBLISHED_WEIGHTS, TwoStreamLossOptions, two_stream_losses
+from models.recomputation import recompute
 from models.s3d.config import S3dOptions
+from models.systems import SYSTEMS
 from models.twostream.config import SingleStreamOptions, TwoStreamOptions
 from models.twostream.heads import StreamHeads, early_logits, ensemble_logits
 from models.twostream.network import AUXILIARY_HEADS, HEADS, TwoStream
@@ -132,6 +134,25 @@ def test_training_takes_the_published_form_and_the_auxiliary_heads() -> None:
         torch.testing.assert_close(network.recognise(*clips).logits, network.recognise(*clips, masked=True, auxiliary=True).logits, rtol=0, atol=0)
         twin = copy.deepcopy(network).train()
         torch.testing.assert_close(network.train().recognise(*clips).logits, twin.recognise(*clips, masked=False, auxiliary=True).logits, rtol=0, atol=0)
+
+
+def test_two_streams_train_under_autocast() -> None:
+    """bf16 changes the loss by its rounding, not more; what is computed again is computed in bf16; weights and gradients stay in single precision."""
+    losses, gradients = [], []
+    for half, again in ((False, False), (True, False), (True, True)):
+        network = two().train()
+        if again:
+            assert recompute(network, SYSTEMS["twostream_slr"].recomputed) > 0
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            heads = network.recognise(pictures(LENGTHS), heatmap_clips(LENGTHS), torch.tensor(LENGTHS))
+            loss = total(heads, heads.auxiliary)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append({name: parameter.grad for name, parameter in network.named_parameters() if parameter.requires_grad})
+        assert all(gradient is not None and gradient.dtype == torch.float32 and bool(gradient.isfinite().all()) for gradient in gradients[-1].values())
+    assert losses[1] == losses[2] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    torch.testing.assert_close(gradients[1], gradients[2])
 
 
 def test_ensembles_are_the_mean_of_probabilities() -> None:

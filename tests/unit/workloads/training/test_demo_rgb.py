@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from models.inputs.clip import Clip
-from tests.unit.workloads.filmed import filmed, run_filmed
+from tests.unit.workloads.filmed import filmed, majority_error, run_filmed
 from workloads.corpora.synthetic.options import SyntheticOptions
 from workloads.recipe import load_recipe
 from workloads.training.checkpoints import CHECKPOINTS, checkpoints, read_position
@@ -31,12 +28,6 @@ SMALL = (
     "optim.lr=4e-3",
 )
 PICTURES = 72  # of the recipe's own size
-
-
-def majority_error(train: Sequence[Clip], dev: Sequence[Clip]) -> float:
-    """WER in % of the likeliest gloss as the answer to every clip."""
-    [(gloss, _)] = Counter(gloss for clip in train for gloss in clip.glosses or ()).most_common(1)
-    return 100 * sum(len(clip.glosses or ()) - (gloss in (clip.glosses or ())) for clip in dev) / sum(len(clip.glosses or ()) for clip in dev)
 
 
 def test_unseen_sentences_are_recognised_far_better_than_by_the_likeliest_gloss(tmp_path: Path) -> None:

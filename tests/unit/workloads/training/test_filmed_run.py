@@ -28,7 +28,7 @@ from models.systems import SYSTEMS
 from models.twostream import published as twostream_published
 from models.vocabulary import Vocabulary
 from tests.unit.workloads.filmed import SHORT, TOY, toy, write_filmed_shards
-from tests.unit.workloads.tiny_runs import altered_shards
+from tests.unit.workloads.tiny_runs import altered_shards, messages
 from workloads.evaluate import evaluate, main
 from workloads.evaluation_runners import in_this_process
 from workloads.part_runners import in_this_process as write_here
@@ -86,6 +86,26 @@ def test_two_streams_from_shards_to_answers(filmed_shards: ShardSet, tmp_path: P
     reader = PosteriorReader(system=SYSTEMS[bundle.system], network=bundle.network(), inputs=bundle.inputs, heads=("ensemble", "fuse"))
     [read] = reader.recognise(clips[:1])
     assert {head: logits.shape for head, logits in read.logits.items()} == dict.fromkeys(("ensemble", "fuse"), (steps, len(bundle.classes)))
+
+
+def test_streams_are_trained_each_first_then_jointly(filmed_shards: ShardSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The three stages of the published recipes, each from the bundles that the ones before it wrote."""
+    placed = (f"data.shards={filmed_shards.path}", f"run.root={tmp_path}", "tracking.register_as=null", "samples=1")
+    stages = {}
+    for stream in ("rgb", "keypoint"):
+        name = f"singlestream_{stream}_phoenix2014t"
+        stages[stream] = trained(load_recipe(name, [*toy(load_recipe(name)), *placed]), monkeypatch)
+    starts = "init={" + ", ".join(f"{stream}: {bundle.folder}" for stream, bundle in stages.items()) + "}"
+    name = "twostream_slr_phoenix2014t"
+    jointly = load_recipe(name, [*toy(load_recipe(name)), *placed, "optim.lr=1e-12", "run.name=joint", starts])
+    weights = trained(jointly, monkeypatch).network().state_dict()
+    told = messages(tmp_path / "joint")
+    for stream, bundle in stages.items():
+        assert any(text.startswith(f"init.{stream}: {bundle.folder}: weights ") for text in told)
+        learned = {key: value for key, value in bundle.network().named_parameters() if key.startswith("trunk.")}
+        assert learned
+        for key, value in learned.items():
+            torch.testing.assert_close(weights[f"trunks.{stream}.{key.removeprefix('trunk.')}"], value.detach(), rtol=0, atol=1e-7, msg=key)
 
 
 RELEASES: dict[str, tuple[str, Callable[[Any], dict[str, Tensor]]]] = {  # recipe → what a released file calls its weights, and their names there
