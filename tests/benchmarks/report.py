@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.results import Measured
 
+CHART = "results.webp"
 HEAD = """# Results of the benchmarks
 
 Written by `python tests/benchmarks/run.py`: whole (`make bench`), or a benchmark at a time (`--only NAME`), which leaves the others' sections as they were.
 Ratios and shares are measured in one run, both sides in turns; the spread is that of the middle half of the rounds (of all, where there are fewer than four).
 Seconds and counts, of the service and of failures, are of this machine alone. What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
+
+![Each figure that has a target, as a share of it](results.webp)
 """
 BUSY = "**the machine was busy with other work: provisional**"
 

@@ -27,9 +27,10 @@ from rich.table import Table  # noqa: E402
 
 from cluster.deepspeed_engine import single_process_group  # noqa: E402
 from cluster.environment import set_defaults  # noqa: E402
+from tests.benchmarks.chart import draw  # noqa: E402
 from tests.benchmarks.figure import Figure  # noqa: E402
 from tests.benchmarks.machine import this_machine  # noqa: E402
-from tests.benchmarks.report import number, page  # noqa: E402
+from tests.benchmarks.report import CHART, number, page  # noqa: E402
 from tests.benchmarks.results import Measured, read_results, write_results  # noqa: E402
 from tests.benchmarks.stack import Bench  # noqa: E402
 
@@ -100,6 +101,7 @@ def write(name: str, measured: Measured) -> None:
     ordered = {name: results[name] for name in BENCHES if name in results}
     write_results(HERE / RECORDS, ordered)
     (HERE / "RESULTS.md").write_text(page(ordered), encoding="utf-8")
+    draw(HERE / CHART, ordered)
 
 
 def table(figures: Iterable[Figure]) -> Table:

@@ -7,13 +7,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 
 from cluster.environment import REPOSITORY_ROOT
 from tests.benchmarks.bench_failures import recorded
+from tests.benchmarks.chart import draw
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import Machine
-from tests.benchmarks.report import page
+from tests.benchmarks.report import CHART, page
 from tests.benchmarks.results import Measured, read_results, write_results
 from tests.benchmarks.run import HERE, RECORDS
 from tests.integration.cluster.record import Record
@@ -60,6 +62,17 @@ def test_page_of_a_busy_machine() -> None:
     text = page({"first": measured(machine=replace(busy, busy_cores=0.125))})  # the load was that of the benchmark before
     assert "busy cores before the start 0.12." in text
     assert "provisional" not in text
+
+
+def test_figures_with_a_target_are_drawn(tmp_path: Path) -> None:
+    """Extremes, too: nothing measured, far beyond the target, a target of nothing."""
+    at_most = [Figure(name=f"figure {value}", rounds=(value, 2 * value), note="", at_most=2.0) for value in (0.0, 1.0, 900.0)]
+    at_least = [Figure(name="a name that is too long for its place " * 4, rounds=(value,), note="", at_least=3.0) for value in (0.0, 5000.0)]
+    draw(tmp_path / "chart.webp", {"first": measured(*at_most, *at_least, Figure(name="none", rounds=(0.0,), note="", at_most=0.0))})
+    picture = cv2.imread(str(tmp_path / "chart.webp"))
+    assert picture.shape[1] > picture.shape[0] > 100
+    draw(tmp_path / "empty.webp", {})
+    assert (HERE / CHART).is_file()
 
 
 def test_one_benchmark_anew_leaves_the_others(tmp_path: Path) -> None:
