@@ -49,7 +49,7 @@ check: $(VENV)/ready  ## format, lint, types, import contract
 test: check  ## check, then the tests that need no GPU; those of clusters that break: make test-cluster
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder --durations 40
 
-test-cluster: $(VENV)/ready  ## what a cluster does to a run: hosts, heads, databases and networks that fail; one at a time, half an hour
+test-cluster: $(VENV)/ready  ## what a cluster does to a run: hosts, heads, databases and networks that fail; one at a time, three quarters of an hour
 	@$(BIN)/python -m pytest -m cluster -n 0 --durations 40 tests/integration
 
 bench: $(VENV)/ready  ## measure speed; writes tests/benchmarks/RESULTS.md

@@ -1,17 +1,20 @@
 """The front's figures for whoever scrapes the cluster: the same as at `/metrics`, through Ray's own exporter of each node.
 
-A service behind a proxy has several fronts, each with its own `/metrics`, which Prometheus would have to find; the nodes it knows already. Names as it sees
-them begin with `ray_`; of a histogram there are `_count` and `_sum`, which give rates and means.
+Prometheus knows the nodes already; the service's address, and a key for it, it would have to be given. Names as it sees them begin with `ray_`; of a histogram
+there are `_count_total` and `_sum_total`, which give rates and means.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from ray.util.metrics import Counter, Gauge
 
+logger = logging.getLogger("ray.serve")
 EXPORT_S = 5.0  # Ray's processes hand their figures on every ten seconds
 KEPT = {"counter": ("_total",), "histogram": ("_count", "_sum"), "gauge": ("",)}
 
@@ -25,15 +28,23 @@ class RayExport:
         self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def start(self, seconds: float = EXPORT_S) -> Callable[[], None]:
-        """Copy from now on, from a thread that ends with the process; returns what stops it."""
-        stop = threading.Event()
+        """Copy from now on, from a thread that ends with the process; returns what ends it before."""
+        ending = threading.Event()
+        thread = threading.Thread(target=self._follow, args=(ending, seconds), name="ray metrics", daemon=True)
+        thread.start()
 
-        def copy() -> None:
-            while not stop.wait(seconds):
+        def end() -> None:
+            ending.set()
+            thread.join()
+
+        return end
+
+    def _follow(self, ending: threading.Event, seconds: float) -> None:
+        while not ending.wait(seconds):
+            try:
                 self.export()
-
-        threading.Thread(target=copy, name="ray metrics", daemon=True).start()
-        return stop.set
+            except Exception as error:  # whatever: figures that fail once must not be missing from then on
+                logger.warning("the figures didn't get to Ray this time: %s", error)
 
     def export(self) -> None:
         """Gauges as they are, of counters and histograms what came since the last time."""
@@ -43,8 +54,6 @@ class RayExport:
                     self._tell(family.type, sample.name, family.documentation, sample.labels, sample.value)
 
     def _tell(self, kind: str, name: str, text: str, labels: Mapping[str, str], value: float) -> None:
-        from ray.util.metrics import Counter, Gauge
-
         name = name.removesuffix("_total")  # which Ray adds to counters
         if name not in self._metrics:
             self._metrics[name] = (Gauge if kind == "gauge" else Counter)(name, text, tag_keys=tuple(labels))

@@ -23,7 +23,7 @@ class Relay:
     def __init__(self, target: tuple[str, int]) -> None:
         self.mode: Mode = "pass"
         self.cut_after = 1 << 18
-        self.cuts = 0  # connections that it has ended
+        self.cuts = 0  # how often it ended a connection, or a direction of one
         self._to_cut: int | None = None  # of them before it passes again; None as long as `mode` says
         self._target = target
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -50,12 +50,13 @@ class Relay:
 
     @contextmanager
     def cutting(self, times: int, *, after: int) -> Iterator[None]:
-        """Cut so many connections, each when it has sent `after` bytes, however long it takes until they come; then pass."""
+        """Within the block, cut the first so many connections that have sent `after` bytes."""
+        before = self.cut_after
         self.cut_after, self._to_cut, self.mode = after, self.cuts + times, "cut"
         try:
             yield
         finally:
-            self._to_cut = None
+            self.cut_after, self._to_cut = before, None
             self._calm()
 
     def _calm(self) -> None:

@@ -11,7 +11,10 @@ from pydantic_core import ErrorDetails
 
 
 def refusal(detail: ErrorDetails | Mapping[str, Any], model: type[BaseModel], *, prefix: str = "") -> str:
-    """One line for the first thing that a schema refused."""
+    """One line for the first thing that a schema refused.
+
+    detail: an entry of `ValidationError.errors()`. prefix: the key below which `model` lies, where it is a part of what was read.
+    """
     key = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         parts = [str(part) for part in detail["loc"]]

@@ -13,9 +13,10 @@ HEAD = """# Results of the benchmarks
 
 Written by `python tests/benchmarks/run.py`: whole (`make bench`), or a benchmark at a time (`--only NAME`), which leaves the others' sections as they were.
 Ratios and shares are measured in one run, both sides in turns; the spread is that of the middle half of the rounds (of all, where there are fewer than four).
-Seconds and counts, of the service and of failures, are of this machine alone. What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
+Seconds, counts and memory, of the demo, the service and failures, are of this machine alone.
+What each figure is: [README.md](README.md); what was tried: [LOG.md](LOG.md).
 
-![Each figure that has a target, as a share of it](results.webp)
+![Each figure that has a target above 0, as a share of it](results.webp)
 """
 BUSY = "**the machine was busy with other work: provisional**"
 

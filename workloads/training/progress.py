@@ -9,7 +9,7 @@ from rich.text import Text
 from workloads.training.events import Event
 from workloads.training.tasks import TITLES
 
-WAITS = 0.05  # share of a step's time that waits for data, from which on it is worth a word
+WORTH_TELLING = 0.05  # share of a step's time that waits for data, from which on it is worth a word
 
 
 class Progress:
@@ -62,7 +62,7 @@ class Progress:
         frames = sum(step["frames_per_s"] for step in self._steps) / len(self._steps)
         parts = [f"step {event['step']}/{self._total}", f"epoch {event['epoch'] + 1}", f"{1 / seconds:.2f} steps/s", f"{frames:.0f} frames/s"]
         waits = sum(step.get("data_wait_s", 0.0) for step in self._steps) / sum(step["seconds"] for step in self._steps)
-        parts += [f"waits for data {waits:.0%}"] if waits >= WAITS else []
+        parts += [f"waits for data {waits:.0%}"] if waits >= WORTH_TELLING else []
         parts += [f"{name} {value:.2f}" for name, value in grouped(event["terms"]).items()]
         parts += [f"lr {event['lr']:.1e}", f"ETA {duration(max(0, self._total - event['step']) * seconds)}"]
         return "  ".join(parts)

@@ -16,7 +16,10 @@ FIGURES = REPOSITORY_ROOT / "tests" / "benchmarks" / "cluster_figures.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Takes figures down, and remembers those beyond their limit: a long test goes on to its end, and fails there."""
+    """Takes figures down, and remembers those beyond their limit: a long test goes on to its end, and fails there.
+
+    Beside other tests (`make test`) a figure says little: there limits are not kept.
+    """
 
     path: Path
     machine: Callable[[], str]
@@ -29,5 +32,5 @@ class Record:
             known[name] = entry
             self.path.write_text(json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {value:.1f} {unit}", flush=True)
-        if at_most is not None and value > at_most:
+        if at_most is not None and value > at_most and "PYTEST_XDIST_WORKER" not in os.environ:
             self.missed.append(f"{name}: {value:.1f} {unit}, and {at_most:g} are allowed")

@@ -1,7 +1,8 @@
-"""Hosts that vanish, come back, are added or know another token, under elastic trainings. Hosts are namespaces (lab.py). Eight minutes."""
+"""Hosts that vanish, come back, are added or know another token, under elastic trainings; the doctor on them. Hosts are namespaces (lab.py). Ten minutes."""
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -95,6 +96,30 @@ class Training:
     def advance(self, steps: int) -> None:
         target = reached(self.folder) + steps
         self.wait(lambda: reached(self.folder) >= target, 60)
+
+
+def diagnosed(hosts: Lab, folder: str) -> list[dict[str, str]]:
+    """What the doctor on the head's host says."""
+    command = (sys.executable, "-m", "cluster.doctor", "--json", "--shared", folder)
+    said = hosts.head.call("bash", "-c", '"$@" || [ $? = 1 ]', "doctor", *command, timeout=240, RAY_ADDRESS=hosts.address)
+    lines: list[dict[str, str]] = json.loads(said)["checks"]
+    return lines
+
+
+def test_the_doctor_looks_at_every_host(hosts: Lab) -> None:
+    shared = hosts.folder / "shared"
+    shared.mkdir(exist_ok=True)
+    lines = diagnosed(hosts, str(shared))
+    assert {line["verdict"] for line in lines if line["what"] in ("versions", "clock", "token", "storage")} == {"ok"}, lines
+    addresses = {host.address for host in hosts.hosts[:3]}
+    for what in ("storage", "clock", "disk"):
+        assert {address for address in addresses for line in lines if line["what"] == what and address in line["where"]} == addresses, lines
+    [network] = [line for line in lines if line["what"] == "all-reduce"]
+    assert network["verdict"] != "FAIL", network
+    assert network["found"].startswith("3 workers")
+    apart = [line for line in diagnosed(hosts, "/tmp/ray") if line["what"] == "storage"]  # each host has its own
+    assert {line["verdict"] for line in apart} == {"FAIL"}
+    assert all("same file system" in line["advice"] for line in apart)
 
 
 def test_worker_killed_power_cut_host_added_stranger_refused(hosts: Lab, record: Record, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,9 +22,9 @@ from tests.integration.cluster.record import Record
 from tests.unit.workloads.tiny_runs import write_tiny_shards
 from workloads.training.folders import ended
 
-pytestmark = [pytest.mark.cluster, pytest.mark.every_run, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.every_run, pytest.mark.timeout(900)]
 
-EPOCHS = 5  # of 26 steps: long enough for a notice in their midst
+EPOCHS = 8  # of 26 steps: long enough for a notice in their midst
 STUBS = {
     "srun": 'while [[ $1 == -* ]]; do case $1 in -w|-x) shift 2;; *) shift;; esac; done; exec "$@"',
     "scontrol": 'if [[ $1 == show ]]; then echo "$3"; else echo "$2" >> "$STUBS/requeued"; fi',
@@ -33,6 +36,8 @@ class Job:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.shared = folder, folder / "shared"
+        self.started: list[subprocess.Popen] = []
+        self.scratch: list[str] = []
         self.shared.mkdir()
         self.run = self.shared / "runs" / "night"
         self.shards = write_tiny_shards(folder / "shards")
@@ -47,7 +52,8 @@ class Job:
     def start(self, attempt: int, *more: str) -> subprocess.Popen:
         slurm = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_NNODES": "1", "SLURM_JOB_NODELIST": "localhost", "SLURM_CPUS_PER_TASK": "3"}
         ours = {"SIGNRAY_SITE": str(self.site), "SIGNRAY_HEAD_IP": "127.0.0.1", "SIGNRAY_STORE": "150000000", "SIGNRAY_REQUEUE_WAIT": "0"}
-        places = {"STUBS": str(self.folder), "SIGNRAY_TMP": tempfile.mkdtemp(prefix="s", dir="/tmp"), "PYTHONPATH": str(REPOSITORY_ROOT)}
+        self.scratch.append(tempfile.mkdtemp(prefix="s", dir="/tmp"))  # Ray's, whose sockets' paths must be short
+        places = {"STUBS": str(self.folder), "SIGNRAY_TMP": self.scratch[-1], "PYTHONPATH": str(REPOSITORY_ROOT)}
         path = f"{self.folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         unset = ("RAY_AUTH_MODE", "RAY_ADDRESS")
         environment = {name: value for name, value in os.environ.items() if name not in unset}
@@ -60,7 +66,18 @@ class Job:
             *values(self.shards, f"train.epochs={EPOCHS}", f"validation.every_epochs={EPOCHS}", *more),
         ]
         with self.log(attempt).open("w") as log:
-            return subprocess.Popen(command, cwd=self.submitted, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, cwd=self.submitted, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Whatever is left of its attempts, which a failed test may leave: processes, and Ray's folders."""
+        for process in self.started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+        for folder in self.scratch:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def log(self, attempt: int) -> Path:
         return self.folder / f"attempt{attempt}.log"
@@ -73,20 +90,26 @@ class Job:
         return len((self.folder / "requeued").read_text().split()) if (self.folder / "requeued").exists() else 0
 
 
-def test_notice_requeue_resume_and_the_drivers_exit_code(tmp_path: Path, record: Record) -> None:
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
     job = Job(tmp_path)
+    yield job
+    job.end()
+
+
+def test_notice_requeue_resume_and_the_drivers_exit_code(job: Job, record: Record) -> None:
     first = job.start(0)
-    wait_until(lambda: reached(job.run) >= 5 or first.poll() is not None, 120, lambda: job.tell(0))
+    wait_until(lambda: reached(job.run) >= 5 or first.poll() is not None, 300, lambda: job.tell(0))
     noticed = time.monotonic()
     first.send_signal(signal.SIGUSR1)
-    assert first.wait(60) == 138, job.tell(0)
+    assert first.wait(180) == 138, job.tell(0)
     record("Slurm, stubs: from the notice to the job's end, checkpoint written", time.monotonic() - noticed, "s", at_most=60)
     assert job.requeued == 1, job.tell(0)
     kept = reached(job.run)
     assert f"checkpoint_{kept:08d}" in os.listdir(job.run / "checkpoints"), "the notice's checkpoint is of the last step"
 
     second = job.start(1)
-    assert second.wait(200) == 0, job.tell(1)
+    assert second.wait(300) == 0, job.tell(1)
     assert job.requeued == 1, "a training that has ended isn't run again"
     assert ended(job.run)
     assert [event["step"] for event in told(job.run)] == list(range(1, EPOCHS * 26 + 1)), "no step is lost, none taken twice"
@@ -94,6 +117,6 @@ def test_notice_requeue_resume_and_the_drivers_exit_code(tmp_path: Path, record:
     assert (resumed["step"], resumed["steps_lost"]) == (kept, 0)
 
     wrong = job.start(2, "optim.rate=1")
-    assert wrong.wait(100) == 2, job.tell(2)
+    assert wrong.wait(200) == 2, job.tell(2)
     assert "optim.rate" in job.tell(2)
     assert job.requeued == 1

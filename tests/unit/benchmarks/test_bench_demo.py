@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.benchmarks.bench_demo import figures_of
+from tests.benchmarks.bench_demo import figures_of, foreseen
 
 
 def test_a_summary_becomes_figures() -> None:
@@ -18,3 +18,8 @@ def test_a_summary_becomes_figures() -> None:
     assert (learned.median, learned.met, learned.note) == (12.5, True, "28 glosses, unseen sentences, beam 5: ensemble 12.5, fuse 14.0")
     assert (took.median, took.met, took.note) == (320.4, True, "shards 20, training 300")
     assert (held.median, held.met) == (3.2, True)
+
+
+def test_what_the_dry_run_told() -> None:
+    figure = foreseen("object store 75 MiB\ntime         00:05:10 expected (0.09 hours): 0.5 s a step here", 300.0)
+    assert (round(figure.median, 3), figure.note) == (1.033, "310 over 300 s")

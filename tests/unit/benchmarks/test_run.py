@@ -12,7 +12,7 @@ import pytest
 
 from cluster.environment import REPOSITORY_ROOT
 from tests.benchmarks.bench_failures import recorded
-from tests.benchmarks.chart import draw
+from tests.benchmarks.chart import draw, shortened
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.machine import Machine
 from tests.benchmarks.report import CHART, page
@@ -73,6 +73,8 @@ def test_figures_with_a_target_are_drawn(tmp_path: Path) -> None:
     assert picture.shape[1] > picture.shape[0] > 100
     draw(tmp_path / "empty.webp", {})
     assert (HERE / CHART).is_file()
+    alike = [f"decoding: prefix search, peaky posteriors of 1,296 glosses, flashlight-text / ours, {end}" for end in ("one thread, CPU time", "two threads")]
+    assert len({shortened(name) for name in alike}) == 2
 
 
 def test_one_benchmark_anew_leaves_the_others(tmp_path: Path) -> None:
@@ -88,6 +90,10 @@ def test_what_the_clusters_tests_took_down(tmp_path: Path, monkeypatch: pytest.M
     record("not asked for", 1.0, "s")
     assert recorded(record.path) == []
     monkeypatch.setenv("SIGNRAY_RECORD", "1")
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    record("cable pulled", 62.0, "s", at_most=60)
+    assert record.missed == [], "other tests run beside it"
+    monkeypatch.delenv("PYTEST_XDIST_WORKER")
     record("power cut", 31.2, "s", at_most=45, note="2 steps taken again")
     record("cable pulled", 62.0, "s", at_most=60)
     assert record.missed == ["cable pulled: 62.0 s, and 60 are allowed"]

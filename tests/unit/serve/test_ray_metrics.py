@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
+from serve import ray_metrics
 from serve.metrics import Metrics
 from serve.ray_metrics import RayExport
 
@@ -31,11 +34,9 @@ class Recorder:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float, dict[str, str]]]:
-    import ray.util.metrics
-
     Recorder.told = []
     for kind in ("Counter", "Gauge"):
-        monkeypatch.setattr(ray.util.metrics, kind, Recorder)
+        monkeypatch.setattr(ray_metrics, kind, Recorder)
     return Recorder.told
 
 
@@ -59,12 +60,20 @@ def test_what_came_since_the_last_time_is_told(told: list[tuple[str, str, float,
     assert ("set", "signray_capacity", 8, {}) in told
 
 
-def test_a_front_tells_by_itself_until_it_is_stopped(told: list[tuple[str, str, float, dict[str, str]]]) -> None:
-    import time
-
-    stop = RayExport(Metrics().registry).start(seconds=0.01)
+def test_a_front_tells_by_itself_until_it_is_ended(told: list[tuple[str, str, float, dict[str, str]]], monkeypatch: pytest.MonkeyPatch) -> None:
+    export, failures = RayExport(Metrics().registry), [OSError("Ray is busy")]
+    whole = export.export
+    monkeypatch.setattr(export, "export", lambda: _raise(failures.pop()) if failures else whole())
+    end = export.start(seconds=0.01)
     deadline = time.monotonic() + 10
     while not told and time.monotonic() < deadline:
         time.sleep(0.01)
-    stop()
-    assert told
+    end()
+    assert told, "one failure isn't the end"
+    told.clear()
+    time.sleep(0.05)
+    assert told == []
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -159,13 +159,14 @@ def test_what_has_no_matching_manifest_is_passed_over(run: tuple[Recipe, Path, P
 def test_an_upload_that_is_cut_leaves_every_checkpoint_whole(run: tuple[Recipe, Path, Place], store: Store) -> None:
     recipe, folder, place = run
     recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"keep_checkpoints": 9})})
-    with stored(recipe, folder), store.relay.cutting(4, after=1 << 15):  # a third of a checkpoint
+    with stored(recipe, folder), store.relay.cutting(4, after=1 << 15):  # a third of its weights
         for step in (2, 4, 6):
             write_checkpoint(folder, step, size=100_000)
             time.sleep(0.2)
         deadline = time.monotonic() + 60
         while store.relay.cuts < 4:
             assert time.monotonic() < deadline, "nothing was sent that could be cut"
+            assert {store_gap(place / CHECKPOINTS / name, (place / CHECKPOINTS / name).sizes()) for name in names(place)} <= {None, "no manifest"}
             time.sleep(0.02)
         for name in names(place):
             there = place / CHECKPOINTS / name
