@@ -16,7 +16,7 @@ import psutil
 from cluster.environment import REPOSITORY_ROOT
 from cluster.ray_cluster import free_port
 
-START_TIMEOUT_S = 60
+START_TIMEOUT_S = 240  # twenty seconds on an idle machine
 
 
 class MlflowServer:

@@ -1,4 +1,4 @@
-"""Fusion by actors on a real Ray cluster equals fusion in this process, and its ensemble is evaluated there."""
+"""Fusion by actors on a real Ray cluster equals fusion in this process, and its ensemble is evaluated there. Four groups of actors, which import torch."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tune.problems import build_problem
 from tune.search import random_search
 from workloads.evaluate import evaluate
 from workloads.evaluation_runners import in_this_process, with_ray
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 def test_actors_compute_the_same_posteriors_and_weights(ray_cluster: HeadNode, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A sweep in a store, sent as a Ray job, whose driver is killed: a machine that has no copy of it goes on with the same trials, and one that always
 crashes ends none else.
 
-Takes a minute; with Ray Train below Ray Tune (`make test-cluster`), which starts four times, two, on slow and busy cores five.
+Takes a minute; with Ray Train below Ray Tune, which starts four times, two, on slow and busy cores five. `make test` sees a sweep on Ray in test_demo_tune.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tune.trials import LIST, read_record, read_trials
 from workloads.bundles import open_bundle
 from workloads.recipe import load_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 Result = TypeVar("Result")
 
@@ -44,7 +44,7 @@ FILE = {
 }
 
 
-@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_killed_sweep_goes_on(num_workers: int, ray_cluster: HeadNode, store: Store, tmp_path: Path) -> None:
     shards = write_tiny_shards(tmp_path / "shards")
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(FILE), encoding="utf-8")

@@ -13,7 +13,7 @@ from workloads.training.events import EVENTS, read_events
 from workloads.training.members import MEMBERS
 from workloads.training.run import new_run, train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(500)]
 
 
 def test_members_train_at_once_and_as_they_would_alone(ray_cluster: HeadNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

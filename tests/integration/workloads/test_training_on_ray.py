@@ -1,6 +1,7 @@
 """Training on a real Ray cluster: two workers, and what happens when one of them, or the driver, is killed.
 
-Trainings of some seconds each; Ray Train's own start takes most of the time.
+Trainings of some seconds each; Ray Train's own start takes most of the time, so `make test` runs a job and a run that ends in every way,
+and `make test-cluster` the rest.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def killing_a_worker(folder: Path, head_node: HeadNode, *, at_step: int) -> Iter
     assert len(killed) == 1
 
 
+@pytest.mark.cluster
 def test_a_translator_learns_under_zero_3_and_bf16(ray_cluster: HeadNode, shards: Path, tmp_path: Path) -> None:
     """The weights of recogniser, mapper and mBART are divided among two workers, which generate the dev texts in step. A step is all clips."""
     options = "train={num_workers: 2, zero_stage: 3, precision: bf16, epochs: 6, batch_size: 13, threads: 1}"
@@ -163,6 +165,7 @@ def driver_ended_at(step: int, number: signal.Signals, folder: Path, arguments: 
     return driver.wait(), told
 
 
+@pytest.mark.cluster
 def test_a_fault_of_one_workers_data_ends_the_run_in_one_line(ray_cluster: HeadNode, shards: Path, tmp_path: Path) -> None:
     def alter(row: dict[str, Any]) -> dict[str, Any]:
         return {**row, "keypoints": [float("nan"), *row["keypoints"][1:]]} if row["name"] == "synthetic_train_00003" else row
