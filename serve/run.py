@@ -138,8 +138,11 @@ def _has_replicas(name: str) -> bool:
 def _drain(name: str, seconds: float) -> None:
     from ray import serve
 
+    from serve.app import FRONT
+
     application = serve.status().applications.get(name)
-    if application is None or application.status != "RUNNING":
+    front = application.deployments.get(FRONT) if application is not None else None
+    if front is None or not front.replica_states.get("RUNNING"):  # not the application's own status: one replica that starts anew makes it another
         return
     try:
         left = asyncio.run(_drained(name, seconds))

@@ -22,7 +22,7 @@ from tests.integration.cluster.record import Record
 from tests.unit.workloads.tiny_runs import write_tiny_shards
 from workloads.training.folders import ended
 
-pytestmark = [pytest.mark.cluster, pytest.mark.every_run, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 EPOCHS = 8  # of 26 steps: long enough for a notice in their midst
 STUBS = {
@@ -97,7 +97,8 @@ def job(tmp_path: Path) -> Iterator[Job]:
     job.end()
 
 
-def test_notice_requeue_resume_and_the_drivers_exit_code(job: Job, record: Record) -> None:
+@pytest.mark.every_run
+def test_notice_requeue_and_resume(job: Job, record: Record) -> None:
     first = job.start(0)
     wait_until(lambda: reached(job.run) >= 5 or first.poll() is not None, 300, lambda: job.tell(0))
     noticed = time.monotonic()
@@ -116,7 +117,9 @@ def test_notice_requeue_resume_and_the_drivers_exit_code(job: Job, record: Recor
     [resumed] = told(job.run, "resumed")
     assert (resumed["step"], resumed["steps_lost"]) == (kept, 0)
 
-    wrong = job.start(2, "optim.rate=1")
-    assert wrong.wait(200) == 2, job.tell(2)
-    assert "optim.rate" in job.tell(2)
-    assert job.requeued == 1
+
+def test_a_mistake_in_the_recipe_is_the_jobs_exit_code(job: Job) -> None:
+    wrong = job.start(0, "optim.rate=1")
+    assert wrong.wait(200) == 2, job.tell(0)
+    assert "optim.rate" in job.tell(0)
+    assert job.requeued == 0
