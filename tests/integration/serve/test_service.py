@@ -64,10 +64,13 @@ def service(head_node: HeadNode, bundle: Ensemble, tmp_path_factory: pytest.Temp
             with connect(address=head_node.address, driver_logs=False):
                 assert process.stdout is not None
                 assert "signray serves" in next(line for line in process.stdout if line.startswith("signray"))
-                yield (url := f"http://127.0.0.1:{port}")
-                _end(process, url)
-                serve.shutdown()  # nothing is there to be shut down: this process forgets what it knew of it
-                _wait_until_gone()
+                try:
+                    yield (url := f"http://127.0.0.1:{port}")
+                    _end(process, url)
+                finally:
+                    process.kill()
+                    serve.shutdown()  # nothing is there to be shut down, unless a test has failed: this process forgets what it knew of it
+                    _wait_until_gone()
         finally:
             process.kill()
 
@@ -105,7 +108,7 @@ def _kill_member() -> None:
     from serve.app import APPLICATION
 
     for replica in _get_global_client().get_serve_details()["applications"][APPLICATION]["deployments"]["Member-1"]["replicas"]:
-        if replica["pid"] is not None:
+        if replica.get("pid") is not None:  # one that starts has none yet
             with suppress(ProcessLookupError):
                 os.kill(replica["pid"], signal.SIGKILL)
 
