@@ -157,7 +157,8 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         self._api = build_api(self._backend, self._settings)
-        RayExport(self._api.state.context.metrics.registry).start()
+        export = RayExport(self._api.state.context.metrics.registry)
+        threading.Thread(target=export.follow, args=(threading.Event(),), name="ray metrics", daemon=True).start()  # ends with the process
         return self._api
 
     async def drain(self, seconds: float) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -27,19 +27,8 @@ class RayExport:
         self._metrics: dict[str, Any] = {}
         self._told: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
-    def start(self, seconds: float = EXPORT_S) -> Callable[[], None]:
-        """Copy from now on, from a thread that ends with the process; returns what ends it before."""
-        ending = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(ending, seconds), name="ray metrics", daemon=True)
-        thread.start()
-
-        def end() -> None:
-            ending.set()
-            thread.join()
-
-        return end
-
-    def _follow(self, ending: threading.Event, seconds: float) -> None:
+    def follow(self, ending: threading.Event, seconds: float = EXPORT_S) -> None:
+        """Copy every so many seconds, until the end is told."""
         while not ending.wait(seconds):
             try:
                 self.export()

@@ -21,11 +21,12 @@ START_TIMEOUT_S = 60
 
 @dataclass(frozen=True, kw_only=True)
 class HeadNode:
-    """A running head node: GCS address `host:port`, URL of the dashboard (`ray job submit --address`), process id."""
+    """A running head node: GCS address `host:port`, URL of the dashboard (`ray job submit --address`), process id, the folder of its sessions."""
 
     address: str
     dashboard_url: str
     pid: int
+    folder: Path
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def start_head_node(folder: Path, *, num_cpus: int, object_store_bytes: int = 20
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         _wait_for(f"http://127.0.0.1:{dashboard}/api/version", process, folder / "head.log")
-        yield HeadNode(address=f"127.0.0.1:{gcs}", dashboard_url=f"http://127.0.0.1:{dashboard}", pid=process.pid)
+        yield HeadNode(address=f"127.0.0.1:{gcs}", dashboard_url=f"http://127.0.0.1:{dashboard}", pid=process.pid, folder=folder)
     finally:
         _end(process)
 

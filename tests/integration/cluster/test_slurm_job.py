@@ -1,4 +1,4 @@
-"""Slurm's batch script with a real Ray and a real training; only `srun` and `scontrol` are stubs (a real Slurm: test_real_slurm.py). A minute and a half."""
+"""Slurm's batch script with a real Ray and a real training, which starts twice; `srun` and `scontrol` alone are stubs (a real one: test_real_slurm.py)."""
 
 from __future__ import annotations
 

@@ -7,44 +7,23 @@ import re
 from typing import Any
 
 import pytest
+import ray.util.metrics
 from prometheus_client import CollectorRegistry
 
 from cluster.environment import REPOSITORY_ROOT
 from cluster.metrics import COUNTERS, GAUGES, RunMetrics
 from serve.metrics import Metrics
+from tests.unit.ray_recorder import Told, record_metrics, values_of
 
 STEP = {"kind": "step", "step": 7, "epoch": 1, "terms": {"loss": 2.5}, "seconds": 0.5, "data_wait_s": 0.1, "frames_per_s": 80.0, "lr": 1e-3}
 
 
-class Recorder:
-    """Stands for Ray's metrics, of which the values can't be read back in the process that sets them."""
-
-    values: dict[tuple[str, ...], float] = {}  # noqa: RUF012
-
-    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
-        self.name, self.tag_keys = name, tag_keys
-
-    def set(self, value: float, tags: dict[str, str]) -> None:
-        assert set(tags) == set(self.tag_keys)
-        self.values[(self.name, *tags.values())] = value
-
-    def inc(self, value: float = 1.0, *, tags: dict[str, str]) -> None:
-        assert value > 0
-        key = (self.name, *tags.values())
-        self.values[key] = self.values.get(key, 0) + value
-
-
 @pytest.fixture
-def values(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], float]:
-    import ray.util.metrics
-
-    monkeypatch.setattr(Recorder, "values", {})
-    monkeypatch.setattr(ray.util.metrics, "Gauge", Recorder)
-    monkeypatch.setattr(ray.util.metrics, "Counter", Recorder)
-    return Recorder.values
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Told]:
+    return record_metrics(monkeypatch, ray.util.metrics)
 
 
-def test_events_become_metrics(values: dict[tuple[str, ...], float]) -> None:
+def test_events_become_metrics(told: list[Told]) -> None:
     metrics = RunMetrics("toy")
     events: list[dict[str, Any]] = [
         STEP,
@@ -58,7 +37,7 @@ def test_events_become_metrics(values: dict[tuple[str, ...], float]) -> None:
     ]
     for event in events:
         metrics(event)
-    assert values == {
+    assert values_of(told) == {
         ("signray_step", "toy"): 7,
         ("signray_epoch", "toy"): 2,
         ("signray_loss", "toy"): 2.5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -9,38 +10,15 @@ import pytest
 from serve import ray_metrics
 from serve.metrics import Metrics
 from serve.ray_metrics import RayExport
-
-
-class Recorder:
-    """Stands for Ray's metrics, of which the values can't be read back in the process that sets them."""
-
-    told: list[tuple[str, str, float, dict[str, str]]]
-
-    def __init__(self, name: str, description: str, tag_keys: tuple[str, ...]) -> None:
-        assert description
-        self.name, self.tag_keys = name, tag_keys
-
-    def set(self, value: float, tags: dict[str, str]) -> None:
-        self._keep("set", value, tags)
-
-    def inc(self, value: float, tags: dict[str, str]) -> None:
-        assert value > 0
-        self._keep("inc", value, tags)
-
-    def _keep(self, how: str, value: float, tags: dict[str, str]) -> None:
-        assert set(tags) == set(self.tag_keys)
-        self.told.append((how, self.name, value, tags))
+from tests.unit.ray_recorder import Told, record_metrics
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float, dict[str, str]]]:
-    Recorder.told = []
-    for kind in ("Counter", "Gauge"):
-        monkeypatch.setattr(ray_metrics, kind, Recorder)
-    return Recorder.told
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Told]:
+    return record_metrics(monkeypatch, ray_metrics)
 
 
-def test_what_came_since_the_last_time_is_told(told: list[tuple[str, str, float, dict[str, str]]]) -> None:
+def test_what_came_since_the_last_time_is_told(told: list[Told]) -> None:
     metrics = Metrics()
     export = RayExport(metrics.registry)
     metrics.requests.labels("/v1/recognize", "POST", "200").inc(3)
@@ -48,31 +26,32 @@ def test_what_came_since_the_last_time_is_told(told: list[tuple[str, str, float,
     metrics.capacity.set(8)
     export.export()
     asked = {"path": "/v1/recognize", "method": "POST", "status": "200"}
-    assert ("inc", "signray_requests", 3, asked) in told
-    assert ("inc", "signray_request_seconds_sum", 0.25, {"path": "/v1/recognize"}) in told
-    assert ("inc", "signray_request_seconds_count", 1, {"path": "/v1/recognize"}) in told
-    assert ("set", "signray_capacity", 8, {}) in told
-    assert not any("bucket" in name or "created" in name for _, name, _, _ in told)
+    assert Told("inc", "signray_requests", 3, asked) in told
+    assert Told("inc", "signray_request_seconds_sum", 0.25, {"path": "/v1/recognize"}) in told
+    assert Told("inc", "signray_request_seconds_count", 1, {"path": "/v1/recognize"}) in told
+    assert Told("set", "signray_capacity", 8, {}) in told
+    assert not any("bucket" in call.name or "created" in call.name for call in told)
     told.clear()
     metrics.requests.labels("/v1/recognize", "POST", "200").inc()
     export.export()
-    assert [entry for entry in told if entry[0] == "inc"] == [("inc", "signray_requests", 1, asked)]
-    assert ("set", "signray_capacity", 8, {}) in told
+    assert [call for call in told if call.how == "inc"] == [Told("inc", "signray_requests", 1, asked)]
+    assert Told("set", "signray_capacity", 8, {}) in told
 
 
-def test_a_front_tells_by_itself_until_it_is_ended(told: list[tuple[str, str, float, dict[str, str]]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_failure_is_not_the_end(told: list[Told], monkeypatch: pytest.MonkeyPatch) -> None:
     export, failures = RayExport(Metrics().registry), [OSError("Ray is busy")]
     whole = export.export
     monkeypatch.setattr(export, "export", lambda: _raise(failures.pop()) if failures else whole())
-    end = export.start(seconds=0.01)
+    ending = threading.Event()
+    thread = threading.Thread(target=export.follow, args=(ending, 0.01))
+    thread.start()
     deadline = time.monotonic() + 10
     while not told and time.monotonic() < deadline:
         time.sleep(0.01)
-    end()
+    ending.set()
+    thread.join(10)
     assert told, "one failure isn't the end"
-    told.clear()
-    time.sleep(0.05)
-    assert told == []
+    assert not thread.is_alive()
 
 
 def _raise(error: Exception) -> None:

@@ -23,6 +23,7 @@ from workloads.training.checkpoints import CHECKPOINTS, WEIGHTS, checkpoints
 from workloads.training.events import EVENTS, read_events
 from workloads.training.loop import Outcome, Setting
 from workloads.training.preflight import task_of
+from workloads.training.run import new_run
 from workloads.training.translator_start import completed
 from workloads.training.workers import train_in_process
 
@@ -50,6 +51,11 @@ def tiny_recipe(shards: Path, *overrides: str, recipe: str = "mska_slr_small") -
     """Two epochs of six steps of four clips, in this process."""
     short = ("train.epochs=2", "train.batch_size=4", "train.num_workers=0", "validation.warmup_epochs=5", "tracking.register_as=null")
     return load_recipe(recipe, [NETWORK, f"data.shards={shards}", *short, *overrides])
+
+
+def started(shards: Path, root: Path, *overrides: str) -> tuple[Recipe, Path]:
+    """A run that is to be trained, with its folder."""
+    return new_run(tiny_recipe(shards, f"run.root={root}", *overrides))
 
 
 def setting_of(recipe: Recipe, folder: Path) -> Setting:
