@@ -47,6 +47,7 @@ RUN = (
     "data.shuffle_pool=4",
     "optim.lr=1e-4",
 )
+STEPS = 390
 DISTURBANCES: dict[Mode, float] = {"hang": 20, "cut": 20, "refuse": 60}  # s
 
 
@@ -111,26 +112,24 @@ def secrets_in(folders: Iterator[Path]) -> list[Path]:
     return found
 
 
-def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three trainings with a private Ray each, an evaluation on Ray, a service: about six minutes."""
-    began = time.time()
-    settings = {key: str(value) for key, value in CORPUS.items()}
-    preprocess(PreprocessOptions(corpus="synthetic", out=store.bucket / "shards", settings=settings), in_this_process)
-    place, root = store.bucket / "runs" / "a", f"{store.bucket}/runs"
-
-    first = start("workloads/train.py", *command_line(store, root, "a"), log=tmp_path / "first.log")
-    wait_until(lambda: published(place) >= checkpoint_name(8), first, tmp_path / "first.log")
+def kill_when_published(store: Store, place: Place, folder: Path) -> None:
+    """A training that ends by SIGKILL after its second checkpoint; nothing that it wrote on this host holds a secret."""
+    began, log = time.time(), folder / "first.log"
+    first = start("workloads/train.py", *command_line(store, f"{store.bucket}/runs", place.name), log=log)
+    wait_until(lambda: published(place) >= checkpoint_name(8), first, log)
     ray_logs = [folder for folder in Path("/tmp").glob("ray*") if folder.is_dir() and folder.stat().st_mtime > began]
     leaked = secrets_in(iter(ray_logs))
     first.kill()
     first.wait(60)
-    assert published(place) < checkpoint_name(390)
+    assert published(place) < checkpoint_name(STEPS)
     assert leaked == []
 
-    monkeypatch.setenv("SIGNRAY_WORK", str(tmp_path / "another machine"))
+
+def resume_through_disturbances(store: Store, place: Place, log: Path) -> Path:
+    """The run goes on to its end while the store fails in each way; its local folder."""
     _, folder = old_run(str(place))
-    second = start("workloads/train.py", "--resume", str(place), log=tmp_path / "second.log")
-    wait_until(lambda: (folder / EVENTS).exists() and last_step(folder) >= 20, second, tmp_path / "second.log")
+    second = start("workloads/train.py", "--resume", str(place), log=log)
+    wait_until(lambda: (folder / EVENTS).exists() and last_step(folder) >= 20, second, log)
     store.relay.cut_after = 1 << 14
     for mode, seconds in DISTURBANCES.items():
         assert second.poll() is None, f"over before the store could {mode}"
@@ -138,36 +137,63 @@ def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypa
         with store.relay.disturbed(mode, seconds):
             pass
         assert store.relay.cuts > before or mode == "hang", f"nothing met the store that would {mode}"
-    told = finish(second, tmp_path / "second.log")
+    told = finish(second, log)
+    assert f"bundle: {place}/bundle" in told
+    assert " is away" in told, "what waits says so"
+    assert " is back" in told
+    return folder
+
+
+def assert_nothing_lost(place: Place, folder: Path) -> None:
+    """Every step once, one resumption, checkpoints whole."""
     events = read_events(folder / EVENTS)
     messages = [event["text"] for event in events if event["kind"] == "message"]
     assert len([text for text in messages if text.startswith("resumed from")]) == 1, messages
     assert [text for text in messages if "failed" in text or "damaged" in text] == [], "no restart, no loss"
-    assert [event["step"] for event in events if event["kind"] == "step"] == list(range(1, 391))
-    assert f"bundle: {place}/bundle" in told
-    assert " is away" in told, "what waits says so"
-    assert " is back" in told
+    assert [event["step"] for event in events if event["kind"] == "step"] == list(range(1, STEPS + 1))
     kept = sorted({name.split("/")[0] for name in (place / CHECKPOINTS).sizes()})
-    assert kept[-1] == checkpoint_name(390)
+    assert kept[-1] == checkpoint_name(STEPS)
     assert [name for name in kept if not whole(place / CHECKPOINTS / name)] == []
 
-    undisturbed = start("workloads/train.py", *command_line(store, str(tmp_path / "runs"), "b"), log=tmp_path / "third.log")
-    finish(undisturbed, tmp_path / "third.log")
-    bundle = open_bundle(f"{place}/bundle")
-    assert bundle.checksum == load_bundle(tmp_path / "runs" / "b" / "bundle").checksum
 
-    evaluation = ["--bundle", f"{place}/bundle", "--shards", f"{store.bucket}/shards", "--split", "dev", "--num-workers", "1", "--format", "json"]
-    evaluated = start("workloads/evaluate.py", *evaluation, "--out", str(tmp_path / "evaluation"), log=tmp_path / "evaluate.log")
-    finish(evaluated, tmp_path / "evaluate.log")
+def checksum_of_undisturbed(store: Store, folder: Path) -> str:
+    """Of the bundle that the same training writes to this host's disk."""
+    log = folder / "third.log"
+    finish(start("workloads/train.py", *command_line(store, str(folder / "runs"), "b"), log=log), log)
+    return load_bundle(folder / "runs" / "b" / "bundle").checksum
 
-    port = free_port()
-    service = start("serve/run.py", "--bundle", f"{place}/bundle", "--port", str(port), log=tmp_path / "serve.log")
-    wait_until(lambda: "signray serves" in (tmp_path / "serve.log").read_text(), service, tmp_path / "serve.log")
+
+def evaluate(store: Store, bundle: str, folder: Path) -> None:
+    arguments = ["--bundle", bundle, "--shards", f"{store.bucket}/shards", "--split", "dev", "--num-workers", "1", "--format", "json"]
+    log = folder / "evaluate.log"
+    finish(start("workloads/evaluate.py", *arguments, "--out", str(folder / "evaluation"), log=log), log)
+
+
+def served_checksum(bundle: str, folder: Path) -> str:
+    """Of the model that a service says has answered."""
+    port, log = free_port(), folder / "serve.log"
+    service = start("serve/run.py", "--bundle", bundle, "--port", str(port), log=log)
+    wait_until(lambda: "signray serves" in log.read_text(), service, log)
     answer = httpx.post(f"http://127.0.0.1:{port}/v1/recognize", content=npz(tiny_clip()), headers={"Content-Type": "application/x-npz"}, timeout=60)
     assert answer.status_code == 200, answer.text
-    assert answer.json()["model"]["checksum"] == bundle.checksum
     service.send_signal(signal.SIGINT)
-    finish(service, tmp_path / "serve.log")
+    finish(service, log)
+    checksum: str = answer.json()["model"]["checksum"]
+    return checksum
+
+
+def test_train_kill_resume_evaluate_serve(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three trainings with a private Ray each, an evaluation on Ray, a service: about six minutes."""
+    settings = {key: str(value) for key, value in CORPUS.items()}
+    preprocess(PreprocessOptions(corpus="synthetic", out=store.bucket / "shards", settings=settings), in_this_process)
+    place = store.bucket / "runs" / "a"
+    kill_when_published(store, place, tmp_path)
+    monkeypatch.setenv("SIGNRAY_WORK", str(tmp_path / "another machine"))
+    assert_nothing_lost(place, resume_through_disturbances(store, place, tmp_path / "second.log"))
+    bundle = open_bundle(f"{place}/bundle")
+    assert bundle.checksum == checksum_of_undisturbed(store, tmp_path)
+    evaluate(store, f"{place}/bundle", tmp_path)
+    assert served_checksum(f"{place}/bundle", tmp_path) == bundle.checksum
 
     assert secrets_in(iter([tmp_path])) == []
     objects = store.bucket.sizes()
