@@ -13,6 +13,7 @@ import pytest
 
 from cluster.environment import REPOSITORY_ROOT
 from cluster.ray_cluster import free_port
+from tests.store import Store
 
 RAY = f"""exec {sys.executable} -c '
 import signal, socket, sys, time
@@ -56,6 +57,19 @@ class Job:
         with (self.folder / "log").open("w") as log:
             return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
+    def site_with(self, **values: str) -> str:
+        """Path of a site file in which some values are others."""
+        path = self.folder / "other.env"
+        path.write_text((self.folder / "site.env").read_text() + "".join(f"{name}={value}\n" for name, value in values.items()))
+        return str(path)
+
+    def wait_for_driver(self, process: subprocess.Popen) -> None:
+        deadline = time.monotonic() + 100
+        while "waiting" not in self.log:
+            assert process.poll() is None, self.log
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.05)
+
     @property
     def requeued(self) -> bool:
         return (self.folder / "requeued").exists()
@@ -72,11 +86,7 @@ def job(tmp_path: Path) -> Job:
 
 def notice(job: Job, process: subprocess.Popen) -> int:
     """Slurm's signal, once the driver is at work; the exit code."""
-    deadline = time.monotonic() + 100
-    while "waiting" not in job.log:
-        assert process.poll() is None, job.log
-        assert time.monotonic() < deadline, job.log
-        time.sleep(0.05)
+    job.wait_for_driver(process)
     process.send_signal(signal.SIGUSR1)
     return process.wait(100)
 
@@ -100,6 +110,46 @@ def test_a_job_without_progress_is_not_run_again(job: Job) -> None:
     assert notice(job, job.start(NOTICED, attempt=1)) == 138, job.log
     assert "no newer checkpoint came of this attempt: not requeued" in job.log
     assert not job.requeued
+
+
+def test_the_last_of_four_members_is_progress(job: Job) -> None:
+    """DSTA-SLR on one GPU: streams one after the other, each keeps three checkpoints."""
+    for member in ("joint", "joint_motion", "zzz"):
+        for number in range(1, 4):
+            (job.run / "members" / member / "checkpoints" / f"checkpoint_{number:08d}").mkdir(parents=True)
+    process = job.start(NOTICED.replace("$RUN/checkpoints", "$RUN/members/bone/checkpoints"), attempt=1)
+    assert notice(job, process) == 138, job.log
+    assert job.requeued, job.log
+
+
+def store_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def test_a_checkpoint_in_a_store_is_progress(job: Job, store: Store) -> None:
+    """Takes some seconds: the store is asked by a Python of its own, before and after."""
+    run = store.bucket / "runs" / "toy"
+    (run / "recipe.yaml").write_bytes(b"train: {}\n")
+    process = job.start(NOTICED, SIGNRAY_SITE=job.site_with(SIGNRAY_SHARED=str(store.bucket)), **store_variables())
+    job.wait_for_driver(process)
+    (run / "checkpoints" / "checkpoint_00000007" / "manifest-0.json").write_bytes(b"{}")
+    assert notice(job, process) == 138, job.log
+    assert job.requeued, job.log
+
+
+def test_a_notice_before_the_training_begins_ends_the_job_whole(job: Job) -> None:
+    (job.folder / "ray").write_text('#!/bin/bash\necho up > "$STUBS/head"; sleep 300\n')  # a head that never listens
+    process = job.start("exit 0")
+    deadline = time.monotonic() + 60
+    while not (job.folder / "head").exists():
+        assert time.monotonic() < deadline, job.log
+        time.sleep(0.05)
+    process.send_signal(signal.SIGUSR1)
+    assert process.wait(60) == 138, job.log
+    assert "the notice came before the training began" in job.log
+    assert not job.requeued
+    assert list(job.folder.glob(".ray_token_*")) == []
+    assert not (job.folder / "driver").exists()
 
 
 def test_a_job_is_not_run_again_for_ever(job: Job) -> None:

@@ -247,8 +247,27 @@ def test_versions_stand_in_one_place() -> None:
         for image in ("POSTGRES_IMAGE", "OBJECT_STORE_IMAGE", "PYTHON_IMAGE", "REDIS_IMAGE"):
             name = re.escape(VERSIONS[image].split(":")[0])
             assert set(re.findall(rf"\b({name}:\d+\.[\w.-]+|{name}:[A-Z][\w.-]+)", text)) <= {VERSIONS[image]}, path
+    allowed = {value for name, value in VERSIONS.items() if name.endswith("_IMAGE")} | {f"signray:{VERSION}", f"signray:{VERSION}-cuda"}
+    assert {image for path in files if path.suffix != ".md" for image in images_in(path.read_text(encoding="utf-8"))} == allowed
     for document in ray_documents():
         assert cluster_of(document)["rayVersion"] == locked("ray")
+
+
+def images_in(text: str) -> set[str]:
+    """Every image that a manifest or an image file names, versions.env's variables filled in."""
+    filled = re.sub(r"\$\{(\w+)\}", lambda name: VERSIONS.get(name[1], ""), text)
+    return set(re.findall(r"(?:\bimage:|^FROM|_IMAGE=)\s*[\"']?([^\s\"']+)", filled, re.MULTILINE))
+
+
+@pytest.mark.parametrize("line", ["image: {}", "  - image: '{}'", "FROM {}", 'ARG PYTHON_IMAGE="{}"'])
+def test_an_image_is_seen_wherever_it_is_named(line: str) -> None:
+    assert images_in(f"services:\n{line.format('redis:latest')}\n") == {"redis:latest"}
+
+
+def test_login_shells_of_the_image_find_its_python() -> None:
+    """`ray up` runs every command in one, and Debian's /etc/profile sets the path anew."""
+    image = (ROOM / "Containerfile").read_text(encoding="utf-8")
+    assert 'echo "export PATH=/opt/venv/bin:\\$PATH" > /etc/profile.d/signray.sh' in image
 
 
 def test_the_site_file_is_read_by_every_way_in() -> None:
