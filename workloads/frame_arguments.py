@@ -6,9 +6,15 @@ import argparse
 import re
 from typing import get_args
 
-from workloads.frame_encoding import Box, Encoding, FrameOptions
+from workloads.frame_encoding import Box, Encoding, FrameOptions, Resize
 
-SIZES: dict[str, tuple[int, int] | None] = {"as-is": None, "vac": (256, 256), "twostream": None, "twostream-csl": (320, 320)}
+Size = tuple[int, int] | None
+SIZES: dict[str, tuple[Size, Resize]] = {
+    "as-is": (None, "lanczos"),
+    "vac": ((256, 256), "lanczos"),
+    "twostream": (None, "lanczos"),
+    "twostream-csl": ((320, 320), "bicubic"),
+}
 
 
 def add_frame_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +26,7 @@ def add_frame_arguments(parser: argparse.ArgumentParser) -> None:
         default="as-is",
         metavar="WxH",
         help="resize pictures to this (Lanczos; the aspect isn't kept), or as a system needs it: vac (256x256: SlowFastSign, MSTFNet, CorrNet), "
-        "twostream (as they are), twostream-csl (320x320) (default: as they are)",
+        "twostream (as they are), twostream-csl (320x320, by Pillow's bicubic filter as published) (default: as they are)",
     )
     group.add_argument("--crop", type=_box, metavar="L,T,R,B", help="cut out this box of pixels first; keypoints follow (CSL-Daily, cut: 0,80,512,512)")
     group.add_argument("--encoding", choices=get_args(Encoding), default="jpeg", help="of the pictures; h264 is one video a clip (default: jpeg)")
@@ -39,16 +45,17 @@ def frame_options(parser: argparse.ArgumentParser, given: argparse.Namespace) ->
         parser.error(f"--quality {given.quality}: {low} to {high} is expected for {given.encoding}")
     if given.fps is not None and not 0 < given.fps <= 240:
         parser.error(f"--fps {given.fps}: more than 0 and at most 240 is expected")
-    return FrameOptions(encoding=given.encoding, quality=given.quality, size=given.size, crop=given.crop, fps=given.fps)
+    size, resize = given.size
+    return FrameOptions(encoding=given.encoding, quality=given.quality, size=size, crop=given.crop, fps=given.fps, resize=resize)
 
 
-def _size(text: str) -> tuple[int, int] | None:
+def _size(text: str) -> tuple[Size, Resize]:
     if text in SIZES:
         return SIZES[text]
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text.lower())
     if not found or not all(map(int, found.groups())):
         raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 256x256, nor one of {', '.join(SIZES)}")
-    return int(found[1]), int(found[2])
+    return (int(found[1]), int(found[2])), "lanczos"
 
 
 def _box(text: str) -> Box:

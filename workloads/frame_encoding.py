@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,11 +11,13 @@ import cv2
 import numpy as np
 
 from models.errors import RecordingError
+from models.inputs.stacking import LANCZOS, bicubic_pictures, resized_pictures
 from models.media import VideoClip
 from models.media.segment import encoded_segment
 from workloads.shards import VIDEO_FORM
 
 Encoding = Literal["jpeg", "webp", "png", "h264"]
+Resize = Literal["lanczos", "bicubic"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the source, the last two exclusive
 CHUNK = 32  # pictures that are held decoded at a time
 
@@ -27,7 +30,8 @@ _JPEG = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 class FrameOptions:
     """What becomes of a recording's pictures.
 
-    size: width and height that they are brought to by Lanczos, as published, the aspect not kept; None leaves them. crop: what is cut out before that.
+    size: width and height that they are brought to, the aspect not kept; None leaves them. crop: what is cut out before that.
+    resize: OpenCV's Lanczos, as VAC's family does, or Pillow's bicubic, as TwoStream does with CSL-Daily.
     fps: pictures per second, each the one that is shown at its time; None takes all. quality: None takes the encoding's default.
     """
 
@@ -36,6 +40,12 @@ class FrameOptions:
     size: tuple[int, int] | None = None
     crop: Box | None = None
     fps: float | None = None
+    resize: Resize = "lanczos"
+
+    def record(self) -> dict[str, Any]:
+        """For `corpus.json`, where a filter is named if it isn't what shards had before there was a choice."""
+        values = dataclasses.asdict(self)
+        return values if self.resize != "lanczos" else {name: value for name, value in values.items() if name != "resize"}
 
 
 AS_THEY_ARE = FrameOptions()
@@ -60,7 +70,7 @@ def encode_clip(clip: VideoClip, options: FrameOptions, fps: float | None = None
     chosen, rate = chosen_frames(clip, options.fps, fps)
     box = _checked_crop(options.crop, clip.frames.size)
     size = options.size or (box[2] - box[0], box[3] - box[1])
-    pictures = _prepared(clip, chosen, box, size)
+    pictures = _prepared(clip, chosen, box, size, options.resize)
     encoded = [encoded_segment(pictures, size, rate, _quality(options))] if options.encoding == VIDEO_FORM else [_picture(entry, options) for entry in pictures]
     return EncodedClip(pictures=encoded, form=options.encoding, size=size, chosen=chosen, fps=rate)
 
@@ -95,12 +105,11 @@ def _checked_crop(crop: Box | None, size: tuple[int, int]) -> Box:
     return crop
 
 
-def _prepared(clip: VideoClip, chosen: np.ndarray, box: Box, size: tuple[int, int]) -> Iterator[Any]:
+def _prepared(clip: VideoClip, chosen: np.ndarray, box: Box, size: tuple[int, int], resize: Resize) -> Iterator[Any]:
     left, top, right, bottom = box
     for start in range(0, len(chosen), CHUNK):
-        for picture in clip.frames.decode(chosen[start : start + CHUNK]):
-            cut = picture[top:bottom, left:right]
-            yield cut if cut.shape[1::-1] == size else cv2.resize(cut, size, interpolation=cv2.INTER_LANCZOS4)
+        cut = clip.frames.decode(chosen[start : start + CHUNK])[:, top:bottom, left:right]
+        yield from bicubic_pictures(cut, size[::-1]) if resize == "bicubic" else resized_pictures(cut, size[::-1], LANCZOS)
 
 
 def _quality(options: FrameOptions) -> int:

@@ -12,11 +12,10 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import dataclasses
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -33,7 +32,7 @@ from models.vocabulary import SPECIALS, Vocabulary, build_vocabulary
 from workloads.corpora import CORPORA
 from workloads.corpora.corpus import Corpus, file_digest, limited
 from workloads.entry import run_entry_point
-from workloads.estimation import add_pose_arguments, chosen_pose
+from workloads.estimation import add_pose_arguments, chosen_pose, to_stderr
 from workloads.frame_arguments import add_frame_arguments, frame_options
 from workloads.frame_encoding import AS_THEY_ARE, FrameOptions
 from workloads.part_runners import RunParts, in_this_process, with_ray
@@ -62,6 +61,8 @@ BUILT = "built from the train split"
 NUMBERED = "class ids, for want of a class list"
 SPECIALS_ONLY = "specials only: no training recording has glosses"
 REWRITE = "choose another --out, or rewrite them with --force"
+Notify = Callable[[str], None]
+Finished = tuple[int, PartSummary]
 LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
 
 
@@ -95,10 +96,15 @@ class Outcome:
     report: dict[str, Any] | None
 
 
-def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) -> Outcome:
+def nobody(_: str) -> None:
+    """Where lines go that nobody reads."""
+
+
+def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None, *, notify: Notify = nobody) -> Outcome:
     """Write the shards of a corpus, unless `options.out` holds them already.
 
     `run_parts` says where the work is done (None: Ray where one is running or the work is worth it, else this process); the bytes are the same.
+    `notify` gets lines about the work: the room that it needs, and, where stderr is no terminal, how far it is.
     Errors: CorpusError for an unreadable corpus or a folder of other things, VocabularyError for the vocabulary file,
     ShardError where `out` holds shards made otherwise and `force` isn't set.
     """
@@ -112,10 +118,9 @@ def preprocess(options: PreprocessOptions, run_parts: RunParts | None = None) ->
         up_to_date = _up_to_date(options, record)
     if up_to_date:
         return Outcome(shards=ShardSet.open(options.out), corpus=corpus, report=None)
-    if isinstance(options.out, Path):
-        check_space(options.out, corpus.parts, options.frames)
+    check_space(options.out, corpus.parts, options.frames, notify)
     with alone(options.out):
-        summaries = _write_parts(options, corpus, num_keypoints, record, run_parts or _default_runner(corpus))
+        summaries = _write_parts(options, corpus, num_keypoints, record, run_parts or _default_runner(corpus), notify)
         clips = [clip for summary in summaries for clip in summary.clips]
         rejections = [*corpus.rejections, *(rejection for summary in summaries for rejection in summary.rejections)]
         with write_errors(options.out):
@@ -171,7 +176,7 @@ def _options_record(options: PreprocessOptions, corpus: Corpus, vocabulary_file:
         "lower_case": lower_case,
         "num_keypoints": num_keypoints,
         "recordings_per_shard": ROWS_PER_SHARD,
-        "frames": None if options.frames is None else dataclasses.asdict(options.frames),
+        "frames": None if options.frames is None else options.frames.record(),
         "pose": None if options.pose is None else options.pose.extractor,
         "limit": options.limit,
         "settings": dict(options.settings),
@@ -204,14 +209,27 @@ def _default_runner(corpus: Corpus) -> RunParts:
     return with_ray if os.environ.get("RAY_ADDRESS") or much else in_this_process
 
 
-def _write_parts(options: PreprocessOptions, corpus: Corpus, num_keypoints: int, record: Mapping[str, Any], run_parts: RunParts) -> list[PartSummary]:
+def _write_parts(
+    options: PreprocessOptions, corpus: Corpus, num_keypoints: int, record: Mapping[str, Any], run_parts: RunParts, notify: Notify
+) -> list[PartSummary]:
     with write_errors(options.out):
         staging = clear(options.out, None if options.force else record)
     write = partial(write_part, staging=staging, num_keypoints=num_keypoints, frames=options.frames, pose=options.pose)
-    finished = run_parts(write, corpus.parts)
-    terminal = Console(stderr=True)
-    numbered = dict(track(finished, description="shards", total=len(corpus.parts), console=terminal, disable=not terminal.is_terminal, transient=True))
+    numbered = dict(watched(run_parts(write, corpus.parts), len(corpus.parts), notify))
     return [numbered[number] for number in sorted(numbered)]
+
+
+def watched(finished: Iterable[Finished], num_parts: int, notify: Notify) -> Iterator[Finished]:
+    """The finished parts, with a bar on a terminal, else a line each tenth of them: the log of a job keeps those."""
+    terminal = Console(stderr=True)
+    if terminal.is_terminal:
+        yield from track(finished, description="shards", total=num_parts, console=terminal, transient=True)
+        return
+    started = time.monotonic()
+    for count, part in enumerate(finished, start=1):
+        if 10 * count // num_parts > 10 * (count - 1) // num_parts:
+            notify(f"shards: {count:,} of {num_parts:,} parts after {time.monotonic() - started:,.0f} s")
+        yield part
 
 
 def _train_vocabulary(clips: Sequence[ClipFacts], lower_case: bool) -> Vocabulary:
@@ -227,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, run_parts = _parsed(given)
     console = Console(soft_wrap=True, highlight=False)
     started = time.monotonic()
-    outcome = preprocess(options, run_parts)
+    outcome = preprocess(options, run_parts, notify=to_stderr)
     for note in outcome.corpus.notes:
         print(f"note: {note}", file=sys.stderr)
     if outcome.report is None:

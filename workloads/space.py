@@ -6,37 +6,54 @@ import dataclasses
 import os
 import shutil
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from cluster.storage import Location
 from models.errors import RecordingError, ShardError
 from models.media import VideoClip
 from workloads.corpora.corpus import Part
 from workloads.corpora.recording import Recording
 from workloads.frame_encoding import FrameOptions, chosen_frames, encode_clip
+from workloads.shard_writer import STAGING
 
 TRIED_PARTS = 6  # spread over the corpus; of each the first recording is tried
 TRIED_FRAMES = 24  # of each, neighbours, so that a video encoding shows what it saves
 MARGIN = 1.2
 
 
-def check_space(out: Path, parts: Sequence[Part], frames: FrameOptions | None) -> int:
-    """Bytes that the shards of these parts will take, by encoding some frames of a few recordings. Raises ShardError where they don't fit beside `out`."""
+def check_space(out: Location, parts: Sequence[Part], frames: FrameOptions | None, notify: Callable[[str], None]) -> int:
+    """Bytes that the shards of these parts will take, by encoding some frames of a few recordings; one line for `notify` says so.
+
+    Raises ShardError where they don't fit into what is free beside `out` and what `out` holds already; nobody knows how much room a store has.
+    """
     needed = round(MARGIN * _estimate(parts, frames))
-    free = shutil.disk_usage(next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())).free
-    if needed > free:
-        raise ShardError(
-            f"{out}: the shards need about {size_text(needed)}, and {size_text(free)} are free: "
-            "choose another --out, or smaller pictures (--size, --encoding h264)"
-        )
+    told = f"{out}: the shards need about {size_text(needed)}"
+    if isinstance(out, Path):
+        free, held = shutil.disk_usage(next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.exists())).free, _held(out)
+        told += f", and {size_text(free)} are free" + (f" beside {size_text(held)} that are there already" if held else "")
+        if needed > free + held:
+            raise ShardError(f"{told}: choose another --out, or smaller pictures (--size, --encoding h264)")
+    notify(told)
     return needed
 
 
 def size_text(num_bytes: int) -> str:
     return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _held(out: Path) -> int:
+    """Bytes below `out` of a killed run's parts, which are kept or make room, and of earlier shards, which are replaced."""
+    held = 0
+    for pattern in (f"{STAGING}/*.parquet", "*/part-*.parquet"):
+        for path in out.glob(pattern):
+            with suppress(OSError):  # another process may be writing there; `alone` tells of it
+                held += path.stat().st_size
+    return held
 
 
 def _estimate(parts: Sequence[Part], frames: FrameOptions | None) -> float:

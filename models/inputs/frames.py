@@ -30,6 +30,15 @@ def _num_threads() -> int:
     return 1 if torch is None else int(torch.get_num_threads())
 
 
+def decoded_picture(content: bytes) -> np.ndarray | None:
+    """A picture, uint8 RGB (H, W, 3); None for whatever OpenCV can't decode."""
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # OpenCV answers None for damage, but raises for no bytes at all and for a head that tells of over 2³⁰ pixels
+        return None
+    return None if picture is None else np.asarray(picture)
+
+
 class Frames(Protocol):
     """The pictures of one clip, in the order of its keypoints."""
 
@@ -78,11 +87,11 @@ class EncodedPictures:
             out[row] = out[first[rows[row]]]
 
     def _picture(self, index: int) -> np.ndarray:
-        picture = cv2.imdecode(np.frombuffer(self.pictures[index] or b"?", np.uint8), cv2.IMREAD_COLOR_RGB)  # OpenCV raises for no bytes at all
+        picture = decoded_picture(self.pictures[index])
         if picture is None or picture.shape[1::-1] != self.size:
             found = "no picture" if picture is None else f"{picture.shape[1]} × {picture.shape[0]} pixels"
             raise RecordingError(f"frame {index} can't be decoded: {found} found, {self.size[0]} × {self.size[1]} expected")
-        return np.asarray(picture)
+        return picture
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from models.errors import RecordingError
@@ -44,17 +45,23 @@ def stacked(clips: Sequence[Clip], frames: Sequence[np.ndarray], size: tuple[int
     return torch.from_numpy(pixels).permute(0, 1, 4, 2, 3)
 
 
-def resized_pictures(pictures: np.ndarray, size: tuple[int, int], interpolation: int | None = None) -> np.ndarray:
-    """uint8 (N, H, W, 3) of height and width `size`; as they are where they have it.
+def resized_pictures(pictures: np.ndarray, size: tuple[int, int], interpolation: int) -> np.ndarray:
+    """uint8 (N, H, W, 3) of height and width `size`, by an interpolation of OpenCV's; as they are where they have it."""
+    height, width = size
+    if pictures.shape[1:3] == (height, width):
+        return pictures
+    return np.stack([cv2.resize(picture, (width, height), interpolation=interpolation) for picture in pictures])
 
-    interpolation: OpenCV's; where none is given, the mean over what a pixel covers of pictures that shrink, and bicubic of others.
+
+def bicubic_pictures(pictures: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """uint8 (N, H, W, 3) of height and width `size` by Pillow's bicubic filter, as TwoStream's code reads CSL-Daily; as they are where they have it.
+
+    It is no interpolation of OpenCV's: where pictures shrink it looks at all that a pixel covers.
     """
     height, width = size
     if pictures.shape[1:3] == (height, width):
         return pictures
-    if interpolation is None:
-        interpolation = cv2.INTER_AREA if pictures.shape[1] >= height and pictures.shape[2] >= width else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(picture, (width, height), interpolation=interpolation) for picture in pictures])
+    return np.stack([np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)) for picture in pictures])
 
 
 def frames_problem(clip: Clip, least: int) -> str | None:

@@ -4,8 +4,8 @@ from models.media.jpeg import jpeg_size
 from models.media.keypoints import KEYPOINT_READERS, KeypointClip, parse_keypoints, read_keypoints
 from models.media.pictures import PICTURE_SUFFIXES, read_picture_folder
 from models.media.segment import VideoSegment
-from models.media.stream_index import VideoLimits
-from models.media.video import DEFAULT_LIMITS, VIDEO_SUFFIXES, VideoClip, parse_video, read_frames, read_video
+from models.media.stream_index import DEFAULT_LIMITS, VideoLimits
+from models.media.video import VIDEO_SUFFIXES, VideoClip, parse_video, read_frames, read_video
 
 __all__ = [
     "DEFAULT_LIMITS",

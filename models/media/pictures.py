@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-import cv2
-import numpy as np
-
 from models.errors import RecordingError
-from models.inputs.frames import EncodedPictures
+from models.inputs.frames import EncodedPictures, decoded_picture
+from models.media.stream_index import DEFAULT_LIMITS, VideoLimits
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 
@@ -21,23 +19,28 @@ def natural_order(name: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part)
 
 
-def read_picture_folder(path: Path) -> EncodedPictures:
-    """The pictures in a folder, in the natural order of their names. Errors: RecordingError where there is none, or where the first can't be decoded."""
+def read_picture_folder(path: Path, *, limits: VideoLimits = DEFAULT_LIMITS) -> EncodedPictures:
+    """The pictures in a folder, in the natural order of their names. Errors: RecordingError where there is none, and as of `encoded_pictures`."""
     try:
         names = sorted((file.name for file in path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES), key=natural_order)
     except OSError as error:
         raise RecordingError(f"{path}: can't be read ({error.strerror or error})") from None
     if not names:
         raise RecordingError(f"{path}: no frames: the folder holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    return encoded_pictures(PictureFiles(path, tuple(names)), str(path))
+    return encoded_pictures(PictureFiles(path, tuple(names)), str(path), limits=limits)
 
 
-def encoded_pictures(pictures: Sequence[bytes], name: str) -> EncodedPictures:
-    """Pictures of one size, which is that of the first. Errors: RecordingError naming `name` where the first can't be decoded."""
-    first = cv2.imdecode(np.frombuffer(pictures[0] or b"?", np.uint8), cv2.IMREAD_COLOR)
+def encoded_pictures(pictures: Sequence[bytes], name: str, *, limits: VideoLimits = DEFAULT_LIMITS) -> EncodedPictures:
+    """Pictures of one size, which is that of the first. Errors: RecordingError naming `name` where they are beyond `limits` or the first can't be decoded."""
+    if len(pictures) > limits.max_frames:
+        raise RecordingError(f"{name}: has {len(pictures):,} pictures, and {limits.max_frames:,} are allowed: cut it into shorter recordings")
+    first = decoded_picture(pictures[0])
     if first is None:
         raise RecordingError(f"{name}: the first of {len(pictures)} pictures can't be decoded")
-    return EncodedPictures(pictures=pictures, size=(first.shape[1], first.shape[0]))
+    height, width = first.shape[:2]
+    if width * height > limits.max_pixels:
+        raise RecordingError(f"{name}: has pictures of {width} × {height} pixels, and {limits.max_pixels:,} pixels are allowed")
+    return EncodedPictures(pictures=pictures, size=(width, height))
 
 
 class PictureFiles(Sequence[bytes]):

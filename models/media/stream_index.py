@@ -19,10 +19,13 @@ DURATION_SLACK = 1.0  # seconds by which a container's duration may exceed that 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoLimits:
-    """What is refused before it is decoded: frames in all, and pixels of one frame."""
+    """What is refused before it is decoded: frames in all, and pixels of one frame. Of pictures in files, the first is decoded to know its size."""
 
     max_frames: int = 30_000  # twenty minutes
     max_pixels: int = 4096 * 2304
+
+
+DEFAULT_LIMITS = VideoLimits()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

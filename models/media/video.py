@@ -18,13 +18,12 @@ from models.errors import RecordingError
 from models.inputs.frames import Frames
 from models.media.backends import BACKENDS, FrameReader
 from models.media.pictures import read_picture_folder
-from models.media.stream_index import Source, StreamIndex, VideoLimits, read_index
+from models.media.stream_index import DEFAULT_LIMITS, Source, StreamIndex, VideoLimits, read_index
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
-DEFAULT_LIMITS = VideoLimits()
 
-# For every source: measured (tests/benchmarks, `video`), decord takes less time for all frames of small videos (up to 1.6 times), PyAV for some of them and for
-# large ones; but decord hides damage and doesn't read every container, and where both are asked alike the answers must not depend on the source.
+# For every source: measured (tests/benchmarks, `video`), decord takes less time for small videos (PyAV 1.3 to 1.6 times as much for all or half of their frames, as
+# much for eight), PyAV for large ones (0.9); but decord hides damage and doesn't read every container, and shards must not depend on which of the two read a source.
 DEFAULT_BACKEND = "pyav"
 
 
@@ -112,7 +111,7 @@ def parse_video(content: bytes, name: str, *, limits: VideoLimits = DEFAULT_LIMI
 def read_frames(path: Path, *, limits: VideoLimits = DEFAULT_LIMITS) -> VideoClip:
     """A video file, or a folder of pictures, whose rate isn't known. Errors: RecordingError as of `read_video` and `read_picture_folder`."""
     if path.is_dir():
-        return VideoClip(frames=read_picture_folder(path), fps=None)
+        return VideoClip(frames=read_picture_folder(path, limits=limits), fps=None)
     return read_video(path, limits=limits)
 
 

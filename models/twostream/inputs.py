@@ -18,7 +18,7 @@ from models.inputs.heatmaps import PUBLISHED_PARTS, heatmaps, selected_points
 from models.inputs.inputs import Inputs, Modality
 from models.inputs.pictures import Jitter, resized, unit_range
 from models.inputs.sampling import MULTIPLE, evaluation_frames, rounded_up, training_frames, training_length
-from models.inputs.stacking import frames_problem, resized_pictures, stacked
+from models.inputs.stacking import bicubic_pictures, frames_problem, stacked
 from models.inputs.views import View
 from models.twostream.config import StreamName
 
@@ -161,7 +161,7 @@ class StreamInputs(Inputs):
         )
 
     def _fitted(self, pictures: np.ndarray) -> np.ndarray:
-        return resized_pictures(pictures, self.video_size)
+        return bicubic_pictures(pictures, self.video_size)
 
 
 class SingleStreamInputs(StreamInputs):

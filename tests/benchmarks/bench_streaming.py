@@ -85,9 +85,12 @@ def _write(path: Path, pictures: list[bytes], count: int) -> None:
 
 
 def spilled_bytes() -> int:
-    """What the cluster wrote to disk for want of memory, by its own account."""
+    """What the cluster wrote to disk for want of memory, by its own account. Raises RuntimeError where that speaks of it in words that aren't known here."""
     import ray
     from ray._private.internal_api import memory_summary
 
-    found = re.search(r"Spilled (\d+) MiB", memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True))
+    summary = memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
+    found = re.search(r"Spilled (\d+) MiB", summary)
+    if found is None and "spill" in summary.lower():
+        raise RuntimeError(f"Ray's memory summary tells what was spilled in other words than 'Spilled N MiB', mend bench_streaming.py: {summary!r}")
     return int(found[1]) << 20 if found else 0

@@ -19,6 +19,18 @@ def test_every_chain_names_recipes_and_what_they_may_start_from(name: str) -> No
         load_recipe(stage.recipe, [*(f"init.{part}=somewhere" for part in stage.init), *stage.changes])
 
 
+def test_recipes_that_two_systems_share_become_each_ones_published_stage() -> None:
+    """The TwoStream specification: crop, seed and trunk of the recogniser from pictures on Phoenix-2014T."""
+    found = {}
+    for name in ("singlestream_slt_phoenix2014t", "twostream_slt_phoenix2014t"):
+        recipe = next(load_recipe(stage.recipe, stage.changes) for stage in load_chain(name).stages if stage.recipe == "singlestream_rgb_phoenix2014t")
+        found[name] = (recipe.inputs.model_dump()["centre_crop"], recipe.seed, Path(recipe.init["trunk"]).name)
+    assert found == {
+        "singlestream_slt_phoenix2014t": (224, 321, "s3ds_glosscls_ckpt.pth.tar"),
+        "twostream_slt_phoenix2014t": (None, 42, "s3ds_actioncls_ckpt.pt"),
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from models.errors import CorpusError, ShardError, VocabularyError
 from tests.unit.shared_data import SHARED, needs_real_keypoints
@@ -307,13 +310,45 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     for setting in ("glosses=8", "num_train=4", "num_dev=1", "num_test=1", "num_signer_independent=1"):
         arguments += ["--set", setting]
     main(arguments)
-    printed = capsys.readouterr().out
+    printed, told = capsys.readouterr()
     assert "built from the train split" in printed
     assert "7 recordings in" in printed
+    assert re.fullmatch(
+        rf"{tmp_path}/out: the shards need about \d+\.\d MB, and [\d,.]+ GB are free\n"
+        + "".join(rf"shards: {number} of 4 parts after \d s\n" for number in range(1, 5)),
+        told,
+    )
     main(arguments)
-    assert "is up to date" in capsys.readouterr().out
+    printed, told = capsys.readouterr()
+    assert "is up to date" in printed
+    assert told == ""
     with pytest.raises(CorpusError, match="OPTION=VALUE"):
         main([*arguments, "--set", "glosses"])
+
+
+def test_a_log_gets_a_line_each_tenth_of_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    parts = [(number, PartSummary(split="train", files=(), clips=(), rejections=())) for number in range(1025)]
+    assert list(entry.watched(parts, len(parts), told.append)) == parts
+    assert [line.split(" after ")[0] for line in told] == [
+        f"shards: {count} of 1,025 parts" for count in ("103", "205", "308", "410", "513", "615", "718", "820", "923", "1,025")
+    ]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(entry, "Console", partial(Console, force_terminal=True))
+    told: list[str] = []
+    parts = [(0, PartSummary(split="train", files=(), clips=(), rejections=()))]
+    assert list(entry.watched(parts, 1, told.append)) == parts
+    assert told == []
+    assert "100%" in capsys.readouterr().err
+
+
+def test_a_library_call_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_release(tmp_path / "corpus")
+    preprocess(options(tmp_path))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_run_as_a_file_from_anywhere(tmp_path: Path) -> None:

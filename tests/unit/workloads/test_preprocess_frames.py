@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cluster.storage import Place
 from models.errors import ShardError
 from models.inputs.clip import Clip
-from tests.unit.models.media.test_pictures import write_pictures
+from tests.unit.models.media.test_pictures import png_of, write_pictures
 from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.shared_data import SHARED, needs_real_samples
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz
 from workloads import shard_writer, space
+from workloads.corpora import CORPORA
 from workloads.corpora.corpus import Part
 from workloads.corpora.synthetic import SyntheticOptions, plan, render
 from workloads.frame_encoding import FrameOptions
@@ -36,6 +38,10 @@ BOTH = ("frames", "keypoints")
 def drawn(folder: Path, **changes: Any) -> ShardSet:
     settings = {name: str(value) for name, value in SETTINGS.items()} | {"rgb": "1"}
     return preprocess(PreprocessOptions(corpus="synthetic", out=folder, settings=settings, **changes), in_this_process).shards
+
+
+def drawn_parts() -> Sequence[Part]:
+    return CORPORA["synthetic"](None, {name: str(value) for name, value in SETTINGS.items()} | {"rgb": "1"}).parts
 
 
 def listed(folder: Path, rows: Sequence[dict[str, Any]], **changes: Any) -> Outcome:
@@ -153,6 +159,26 @@ def test_videos_and_folders_of_a_manifest(tmp_path: Path) -> None:
     assert (outcome.report["splits"]["test"]["with_pictures"], outcome.report["splits"]["test"]["with_keypoints"]) == (3, 1)
 
 
+def test_pictures_that_opencv_raises_for_are_rejected(tmp_path: Path) -> None:
+    for name, broken in (("good", None), ("first", 0), ("later", 7)):
+        folder = write_pictures(tmp_path / name, numbered(9))
+        if broken is not None:
+            (folder / f"{broken}.png").write_bytes(png_of(40_000, 40_000))
+    outcome = listed(tmp_path, [{"name": name, "path": name} for name in ("first", "good", "later")])
+    assert [clip.name for clip in outcome.shards.rows("test", modalities=["frames"])] == ["good"]
+    assert rejected(tmp_path) == {
+        "first": f"unreadable file: {tmp_path / 'first'}: the first of 9 pictures can't be decoded",
+        "later": "unreadable file: frame 7 can't be decoded: no picture found, 64 × 48 expected",
+    }
+
+
+def test_pictures_beyond_the_limits_are_rejected(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "good", numbered(9))
+    write_pictures(tmp_path / "large", np.zeros((1, 2305, 4096, 3), dtype=np.uint8))
+    listed(tmp_path, [{"name": name, "path": name} for name in ("good", "large")])
+    assert rejected(tmp_path) == {"large": f"unreadable file: {tmp_path / 'large'}: has pictures of 4096 × 2305 pixels, and 9,437,184 pixels are allowed"}
+
+
 def test_keypoints_only_on_request(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", numbered(12))
     write_npz(tmp_path / "a.npz", keypoints(12), size=(64, 48))
@@ -243,20 +269,49 @@ def test_a_trial_of_some_recordings(tmp_path: Path) -> None:
     assert {split: counts.recordings for split, counts in shards.corpus.splits.items()} == {"train": 1, "dev": 1}
 
 
-def test_too_little_space_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def free_bytes(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage(10**9, 10**9, 20_000))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - free, free))
+
+
+def test_too_little_space_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free_bytes(monkeypatch, 20_000)
     with pytest.raises(ShardError, match=r"the shards need about 0\.\d MB, and 0\.0 MB are free: choose another --out, or smaller pictures"):
         drawn(tmp_path / "shards")
     assert not (tmp_path / "shards").exists()
 
 
-def test_the_estimate_is_near_the_truth(tmp_path: Path, png: ShardSet) -> None:
-    settings = {name: str(value) for name, value in SETTINGS.items()} | {"rgb": "1"}
-    from workloads.corpora import CORPORA
+def test_what_a_killed_run_left_counts_as_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what --force replaces."""
+    out = tmp_path / "shards"
+    needed = space.check_space(out, drawn_parts(), FrameOptions(), print)
+    (out / shard_writer.STAGING).mkdir(parents=True)
+    (out / shard_writer.STAGING / "00000-00000.parquet").write_bytes(bytes(needed // 2))
+    free_bytes(monkeypatch, needed // 3)
+    with pytest.raises(ShardError, match=r"MB are free beside 0\.\d MB that are there already: choose another --out"):
+        space.check_space(out, drawn_parts(), FrameOptions(), print)
+    (out / "train").mkdir()
+    (out / "train" / "part-00000.parquet").write_bytes(bytes(needed // 4))
+    (out / "notes.txt").write_bytes(bytes(needed))  # which stays
+    told: list[str] = []
+    assert space.check_space(out, drawn_parts(), FrameOptions(), told.append) == needed
+    free_bytes(monkeypatch, needed // 5)
+    with pytest.raises(ShardError, match="already"):
+        space.check_space(out, drawn_parts(), FrameOptions(), print)
+    assert told == [
+        f"{out}: the shards need about {space.size_text(needed)}, and {space.size_text(needed // 3)} are free "
+        f"beside {space.size_text(needed // 2 + needed // 4)} that are there already"
+    ]
 
-    parts = CORPORA["synthetic"](None, settings).parts
-    needed = space.check_space(tmp_path, parts, FrameOptions(encoding="png"))
+
+def test_of_a_store_only_the_need_is_told() -> None:
+    told: list[str] = []
+    needed = space.check_space(Place("bucket/shards"), drawn_parts(), FrameOptions(), told.append)
+    assert told == [f"s3://bucket/shards: the shards need about {space.size_text(needed)}"]
+
+
+def test_the_estimate_is_near_the_truth(tmp_path: Path, png: ShardSet) -> None:
+    needed = space.check_space(tmp_path, drawn_parts(), FrameOptions(encoding="png"), print)
     taken = sum(file.bytes for file in png.corpus.files.values())
     assert 0.7 * taken < needed < 2.5 * taken
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import CorpusCard, save_bundle
+from models.bundle import Bundle, CorpusCard, save_bundle
 from models.decoding.options import DecodingOptions
 from models.explanation import explain
 from models.pose import pose_estimator
@@ -22,6 +22,7 @@ from tests.unit.models.media.videos import numbered, write_video
 from tests.unit.models.tiny_onnx import write_pose_model
 from tests.unit.models.translation.bundles import save_translator
 from tests.unit.models.twostream.tiny import HEAD, single, two
+from tests.unit.shared_data import SHARED, needs_real_samples
 from workloads import predict
 from workloads.explain import main as explain_main
 from workloads.recorded_clips import listed, read_clip
@@ -29,6 +30,7 @@ from workloads.recorded_clips import listed, read_clip
 NUM_FRAMES, SIDE = 12, 64
 RGB, MAPS = S3dOptions(width=1 / 16), S3dOptions(in_channels=11, frozen_blocks=0, width=1 / 16)
 SEEN = {"side": SIDE, "video_size": (48, 64), "map_size": (48, 64), "parts": ("pose",)}
+REAL_FILMS = {"phoenix14t_excerpt_36f.mp4": 36, "webcam_hand_58f.mp4": 58, "wlasl_brother_2.mp4": 68}  # height × width: 260 × 210, 720 × 540, 414 × 736
 VOCABULARY = Vocabulary(entries=("<blank>", *"ABCDEFGH"))  # as many as the tiny networks have classes
 
 
@@ -39,11 +41,11 @@ def parts(name: str) -> tuple[str, SingleStream | TwoStream, SingleStreamInputs 
     return "singlestream_slr", single(options), SingleStreamInputs.model_validate(SEEN | {"stream": name})
 
 
-@pytest.mark.parametrize("name", ["rgb", "keypoint", "both"])
-def test_a_film_is_recognised_and_explained(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def saved(name: str, folder: Path) -> Bundle:
+    """A bundle of tiny streams."""
     system, network, inputs = parts(name)
-    bundle = save_bundle(
-        tmp_path / "bundle",
+    return save_bundle(
+        folder,
         system=system,
         options=network.options,
         inputs=inputs,
@@ -54,6 +56,11 @@ def test_a_film_is_recognised_and_explained(name: str, tmp_path: Path, capsys: p
         metrics={},
         provenance={},
     )
+
+
+@pytest.mark.parametrize("name", ["rgb", "keypoint", "both"])
+def test_a_film_is_recognised_and_explained(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = saved(name, tmp_path / "bundle")
     film, model = write_video(tmp_path / "film.mp4", numbered(NUM_FRAMES)), write_pose_model(tmp_path / "pose.onnx")
     pose = [] if name == "rgb" else ["--pose", str(model)]
     status = predict.main(["--bundle", str(bundle.folder), "--format", "json", str(film), *pose])
@@ -69,6 +76,17 @@ def test_a_film_is_recognised_and_explained(name: str, tmp_path: Path, capsys: p
     assert explanation.signs[0].saliency.shape == (NUM_FRAMES, side // 16, side // 16)
     explain_main(["--bundle", str(bundle.folder), str(film), "--gloss", "B", "--no-film", "--out", str(tmp_path / "out"), *pose])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["film.png"]
+
+
+@needs_real_samples
+def test_real_films_are_recognised_by_both_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a corpus, a telephone and a dictionary, brought to one size; poses by a model that the test makes."""
+    bundle, model = saved("both", tmp_path / "bundle"), write_pose_model(tmp_path / "pose.onnx")
+    films = [SHARED / "real_samples" / "video" / name for name in REAL_FILMS]
+    status = predict.main(["--bundle", str(bundle.folder), "--format", "json", "--pose", str(model), *map(str, films)])
+    clips = json.loads(capsys.readouterr().out)["clips"]
+    assert status == 0
+    assert [clip["num_frames"] for clip in clips] == list(REAL_FILMS.values())
 
 
 def test_a_film_is_translated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -9,8 +11,9 @@ import numpy as np
 import pytest
 
 from models.errors import RecordingError
-from models.media import read_frames, read_picture_folder
-from models.media.pictures import natural_order
+from models.inputs.frames import decoded_picture
+from models.media import VideoLimits, read_frames, read_picture_folder
+from models.media.pictures import encoded_pictures, natural_order
 from tests.unit.models.media.videos import numbered
 
 
@@ -19,6 +22,16 @@ def write_pictures(folder: Path, pictures: np.ndarray, *, name: str = "{}.png") 
     for number, picture in enumerate(pictures):
         cv2.imwrite(str(folder / name.format(number)), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     return folder
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG picture that tells its size and holds some bytes of its pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each of RGB
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
 def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
@@ -57,3 +70,34 @@ def test_what_is_refused(tmp_path: Path) -> None:
     write_pictures(later, numbered(1, width=32))
     with pytest.raises(RecordingError, match="32 × 48 pixels found"):
         frames.decode([0])
+
+
+def test_what_opencv_raises_for_is_no_picture(tmp_path: Path) -> None:
+    """It answers None for most damage, but raises for no bytes, and for more pixels than it takes."""
+    huge = png_of(40_000, 40_000)
+    assert [decoded_picture(content) for content in (b"", b"?", huge)] == [None, None, None]
+    folder = write_pictures(tmp_path / "clip", numbered(3))
+    (folder / "2.png").write_bytes(huge)
+    with pytest.raises(RecordingError, match="frame 2 can't be decoded: no picture found, 64 × 48 expected"):
+        read_frames(folder).frames.decode([0, 2])
+    (folder / "0.png").write_bytes(huge)
+    with pytest.raises(RecordingError, match="clip: the first of 3 pictures can't be decoded"):
+        read_frames(folder)
+
+
+class Endless(list[bytes]):
+    """Claims a million pictures and holds none."""
+
+    def __len__(self) -> int:
+        return 1_000_000
+
+
+def test_limits(tmp_path: Path) -> None:
+    folder = write_pictures(tmp_path / "clip", numbered(3))
+    assert read_frames(folder, limits=VideoLimits(max_frames=3, max_pixels=64 * 48)).num_frames == 3
+    with pytest.raises(RecordingError, match="clip: has 3 pictures, and 2 are allowed: cut it into shorter recordings"):
+        read_frames(folder, limits=VideoLimits(max_frames=2))
+    with pytest.raises(RecordingError, match="clip: has pictures of 64 × 48 pixels, and 3,000 pixels are allowed"):
+        read_frames(folder, limits=VideoLimits(max_pixels=3000))
+    with pytest.raises(RecordingError, match="endless: has 1,000,000 pictures, and 30,000 are allowed"):
+        encoded_pictures(Endless(), "endless")

@@ -162,6 +162,18 @@ def test_only_sound(tmp_path: Path) -> None:
         read_video(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize("suffix", [".avi", ".wmv"])  # of the others a head without pictures is no whole file
+def test_no_picture_at_all(tmp_path: Path, suffix: str) -> None:
+    import av
+
+    with av.open(str(tmp_path / f"a{suffix}"), "w") as container:
+        stream = container.add_stream(CODECS[suffix], rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(RecordingError, match=rf"a\{suffix}: no frames: it holds no picture"):
+        read_video(tmp_path / f"a{suffix}")
+
+
 def test_missing_files_and_frames(videos: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="no such video"):
         read_frames(tmp_path / "gone.mp4")

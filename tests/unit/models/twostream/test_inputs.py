@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 from torch import nn
 
@@ -44,6 +45,17 @@ def clip(num_frames: int = 8, *, seed: int = 0, width: int = 30, height: int = 4
     points = generator.uniform(0, 30, (num_frames, 133, 3)).astype(np.float32)
     pictures = generator.integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
     return Clip(name=f"clip{seed}", keypoints=points, frames=Pictures(array=pictures), frame_size=(width, height))
+
+
+def test_pictures_of_another_size_are_brought_to_the_networks_by_pillows_bicubic_filter() -> None:
+    """As the published code reads CSL-Daily: 512 pixels to 320, and no step without what lies between."""
+    tall = clip(width=48, height=64)
+    inputs = SingleStreamInputs(**{**SMALL, "stream": "rgb"})
+    batch = inputs.evaluation_batch([tall])
+    assert batch.frames is not None
+    assert tall.frames is not None
+    pillow = [np.asarray(Image.fromarray(picture).resize((30, 40))) for picture in tall.frames.decode(range(8))]  # its default
+    np.testing.assert_array_equal(batch.frames[0].permute(0, 2, 3, 1).numpy(), np.stack(pillow))
 
 
 def network_of(case: str, seed: int = 0) -> nn.Module:

@@ -10,17 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from models.errors import CorpusError
-from tests.unit.models.media.test_pictures import write_pictures
+from models.errors import CorpusError, RecordingError
+from tests.unit.models.media.test_pictures import png_of, write_pictures
 from tests.unit.models.media.videos import numbered
 from tests.unit.shared_data import SHARED, needs_real_samples
 from tests.unit.workloads.corpora_on_disk import GLOSS2IDS, keypoints, write_release
 from workloads.corpora import CORPORA
 from workloads.corpora.corpus import Rejection
+from workloads.corpora.picture_store import ZipStore
 from workloads.corpora.recording import Recording
 from workloads.frame_encoding import FrameOptions
 from workloads.part_runners import in_this_process
@@ -190,6 +192,26 @@ def test_fewer_pictures_than_announced(tmp_path: Path) -> None:
     source = write_republished("csl_daily", tmp_path / "corpus", num_frames=9, points=False)
     with pytest.raises(CorpusError, match=r"none of 3 recordings can be used.*6 pictures are there, and the annotation says 9"):
         preprocess(PreprocessOptions(corpus="csl_daily", source=source, out=tmp_path / "out"), in_this_process)
+
+
+def test_limits_hold_in_a_zip(tmp_path: Path) -> None:
+    """Pictures that are too large, too many, or more than OpenCV takes."""
+    large = cv2.imencode(".png", np.zeros((2305, 4096, 3), dtype=np.uint8))[1].tobytes()
+    with zipfile.ZipFile(tmp_path / "frames.zip", "w") as archive:
+        archive.writestr("large/0.png", large)
+        archive.writestr("huge/0.png", png_of(40_000, 40_000))
+        for number in range(30_001):
+            archive.writestr(f"many/{number}.png", b"")
+    store = ZipStore(tmp_path / "frames.zip", str, None)
+    for name, reason in (
+        ("large", "has pictures of 4096 × 2305 pixels, and 9,437,184 pixels are allowed"),
+        ("huge", "the first of 1 pictures can't be decoded"),
+        ("many", "has 30,001 pictures, and 30,000 are allowed: cut it into shorter recordings"),
+    ):
+        opened = store.find(name, "train")
+        assert opened is not None
+        with pytest.raises(RecordingError, match=rf"frames\.zip, {name}: {reason}"):
+            opened()
 
 
 def broken_zip(root: Path) -> str:
