@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import colorsys
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -15,6 +17,13 @@ from models.inputs.crops import Crop, central, central_on_map, random_crop, whol
 from models.inputs.heatmaps import heatmaps, selected_points
 from models.inputs.pictures import Jitter, brightened, contrasted, hue_turned, resized, saturated, stream_input, unit_range
 from models.inputs.sampling import evaluation_frames, training_frames
+
+
+def assert_uniform(values: Sequence[float], low: float, high: float) -> None:
+    """Kolmogorov and Smirnov's distance, at one in a thousand; the draws are the same in every run."""
+    shares = (np.sort(values) - low) / (high - low)
+    steps = np.arange(len(shares) + 1) / len(shares)
+    assert max((steps[1:] - shares).max(), (shares - steps[:-1]).max()) < 1.95 / np.sqrt(len(shares))
 
 
 @settings(max_examples=60, deadline=None)
@@ -43,6 +52,27 @@ def test_central_crops_round_and_pad_as_published() -> None:
     assert central((7, 9), (4, 4)) == Crop(top=2, left=2, height=4, width=4)
     assert central_on_map((320, 320), (170, 170), 270) == central((170, 170), (143, 143))
     assert Crop(top=20, left=13, height=210, width=180).scaled((260, 210), (130, 70)) == Crop(top=10, left=4, height=105, width=60)
+
+
+def test_random_crops_are_distributed_as_published() -> None:
+    """Where every rectangle fits: areas and places uniform, ratios in their logarithm."""
+    generator, side = np.random.default_rng(0), 10_000
+    crops = [random_crop((side, side), generator, area=(0.3, 0.5)) for _ in range(3000)]
+    assert_uniform([crop.height * crop.width / side**2 for crop in crops], 0.3, 0.5)
+    assert_uniform([np.log(crop.width / crop.height) for crop in crops], np.log(0.75), np.log(1.3))
+    assert_uniform([crop.top / (side - crop.height) for crop in crops], 0, 1)
+    assert_uniform([crop.left / (side - crop.width) for crop in crops], 0, 1)
+
+
+def test_changes_of_colour_are_distributed_as_published() -> None:
+    generator = np.random.default_rng(0)
+    drawn = [Jitter.drawn(generator) for _ in range(3000)]
+    for name in ("brightness", "contrast", "saturation"):
+        assert_uniform([getattr(jitter, name) for jitter in drawn], 0.6, 1.4)
+    assert_uniform([jitter.hue for jitter in drawn], -0.1, 0.1)
+    orders = Counter(jitter.order for jitter in drawn)
+    assert len(orders) == 24
+    assert sum((count - 125) ** 2 / 125 for count in orders.values()) < 49.7  # chi-squared of 23 degrees, one in a thousand
 
 
 def test_random_crops_have_the_published_area_and_ratio() -> None:
