@@ -32,7 +32,7 @@ def versions(here: NodeFacts, nodes: Mapping[str, NodeFacts]) -> list[Check]:
     """Each node runs what the driver runs: Ray refuses other versions of itself, and a checkpoint of one torch is read by another only by luck."""
     checks = []
     for where, facts in nodes.items():
-        other = [name for name, found in facts.versions.items() if found != here.versions.get(name)]
+        other = [name for name, found in facts.versions.items() if _same_build(name, found) != _same_build(name, here.versions.get(name))]
         found = ", ".join(f"{name} {value}" for name, value in facts.versions.items())
         advice = f"the driver has {', '.join(f'{name} {here.versions.get(name)}' for name in other)}: install requirements.lock there" if other else ""
         checks.append(Check(what="versions", where=where, verdict="FAIL" if other else "ok", found=found, advice=advice))
@@ -40,6 +40,11 @@ def versions(here: NodeFacts, nodes: Mapping[str, NodeFacts]) -> list[Check]:
             text = f"the driver runs {(here.commit or 'unknown')[:10]}: bring the node to the same commit, or submit by `ray job submit --working-dir .`"
             checks.append(Check(what="code", where=where, verdict="warn", found=f"commit {(facts.commit or 'unknown')[:10]}", advice=text))
     return checks
+
+
+def _same_build(name: str, found: str | None) -> str | None:
+    """torch names its build behind a plus: a head on CPUs (2.13.0+cpu) and workers with GPUs (2.13.0) have the same one."""
+    return found.partition("+")[0] if found and name == "torch" else found
 
 
 def gpus(nodes: Mapping[str, NodeFacts], counted: Mapping[str, float]) -> list[Check]:
@@ -59,7 +64,8 @@ def gpus(nodes: Mapping[str, NodeFacts], counted: Mapping[str, float]) -> list[C
 def disks(nodes: Mapping[str, NodeFacts]) -> list[Check]:
     checks = []
     for where, facts in nodes.items():
-        found, text = f"{facts.disk_free / GIB:.1f} GiB free", "make room below the folder of temporary files, or start Ray with --temp-dir elsewhere"
+        found = f"{facts.disk_free / GIB:.1f} GiB free below {facts.disk_folder}"
+        text = "make room there, or start Ray with --temp-dir elsewhere (Slurm's script: SIGNRAY_TMP)"
         verdict: Verdict = "FAIL" if facts.disk_free < FULL * facts.disk_total else "warn" if facts.disk_free < LITTLE_DISK else "ok"
         checks.append(Check(what="disk", where=where, verdict=verdict, found=found, advice="" if verdict == "ok" else text))
     return checks
@@ -126,6 +132,11 @@ def storage(folder: str, failed: Mapping[str, str | None], unread: Mapping[str, 
     return checks
 
 
+def not_looked_at(what: str, option: str) -> Check:
+    """Of what nobody has named: that it is left out must be seen."""
+    return Check(what=what, where="", verdict="warn", found="not looked at", advice=f"give {option}")
+
+
 def tracking(uri: str, problem: str | None) -> Check:
     if problem is None:
         return Check(what="MLflow", where="", verdict="ok", found=uri)
@@ -154,9 +165,13 @@ def first_batch(folder: str, files: int, seconds: float | None, problem: str = "
     return Check(what="first batch", where="", verdict="warn" if slow else "ok", found=f"after {seconds:.1f} s, of {files} files of {folder}", advice=text)
 
 
-def authentication(mode: str, nodes: int) -> Check:
-    if mode == "token":
-        return Check(what="token", where="", verdict="ok", found="asked for")
+def authentication(asked: bool | None, nodes: int) -> Check:
+    """asked: whether the head asks for a token, None where it can't be told."""
+    if asked is None:
+        text = "look at RAY_AUTH_MODE of each `ray start`: it should be token"
+        return Check(what="token", where="", verdict="warn", found="the head's answer to a call without one can't be told", advice=text)
+    if asked:
+        return Check(what="token", where="", verdict="ok", found="a call without one is refused")
     verdict: Verdict = "FAIL" if nodes > 1 else "warn"
     text = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH for every `ray start` and driver: whoever reaches the ports runs code here"
     return Check(what="token", where="", verdict=verdict, found="the cluster asks for none", advice=text)

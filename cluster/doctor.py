@@ -1,6 +1,6 @@
 """Is this cluster fit for a training? One table, each red line with what to do.
 
-python -m cluster.doctor                                              the cluster of RAY_ADDRESS, or this host
+python -m cluster.doctor                                              the cluster of RAY_ADDRESS, or this host; SIGNRAY_SHARED and MLFLOW_TRACKING_URI
 python -m cluster.doctor --shared /shared/runs --shards data/mine --tracking-uri http://mlflow:5000
 python -m cluster.doctor --json                                       the same for programs; exits with 1 where a line is red
 """
@@ -21,7 +21,7 @@ from cluster.checks import Check
 from cluster.entry import run_entry_point
 from cluster.environment import quiet_logging, quiet_ray_data
 from cluster.node_probe import NodeFacts, NodeProbe, reach
-from cluster.ray_cluster import connect, is_locked
+from cluster.ray_cluster import asks_for_token, connect
 from cluster.storage import Location, Place, location
 from cluster.store_access import filesystem
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 def diagnose(*, shared: str | None = None, shards: str | None = None, tracking_uri: str | None = None) -> list[Check]:
-    """Every check on the connected cluster."""
+    """Every check on the connected cluster; what is ill, or gone meanwhile, is a line like the others."""
     import ray
 
     quiet_logging()
@@ -49,17 +49,17 @@ def diagnose(*, shared: str | None = None, shards: str | None = None, tracking_u
     lines += checks.disks(answers)
     lines += checks.stores(answers, {where: found.get("object_store_memory", 0.0) for where, found in resources.items()})
     lines += checks.names(answers)
-    lines += checks.clocks({where: _skew(probe) for where, probe in probes.items()})
-    lines.append(checks.authentication("token" if is_locked() else "disabled", len(nodes)))
-    if shared:
-        lines += _storage(probes, shared)
+    skews, gone = _skews(probes)
+    lines += [*checks.clocks(skews), *gone]
+    probes = {where: probe for where, probe in probes.items() if where in skews}
+    lines.append(checks.authentication(asks_for_token(ray.get_runtime_context().gcs_address), len(nodes)))
+    lines += _storage(probes, shared) if shared else [checks.not_looked_at("storage", "--shared FOLDER, or set SIGNRAY_SHARED")]
     if tracking_uri:
         lines.append(checks.tracking(tracking_uri, reach(tracking_uri)))
     lines.append(_all_reduce(probes, nodes))
     for probe in probes.values():
         ray.kill(probe)
-    if shards:
-        lines.append(_first_batch(location(shards)))
+    lines.append(_first_batch(location(shards)) if shards else checks.not_looked_at("first batch", "--shards FOLDER"))
     return lines
 
 
@@ -87,6 +87,19 @@ def _ask(probes: Mapping[str, Any], question: Callable[[Any], Any]) -> tuple[dic
         except RayError as error:
             lines.append(checks.silent(where, _first_line(error)))
     return answers, lines
+
+
+def _skews(probes: Mapping[str, Any]) -> tuple[dict[str, tuple[float, float]], list[Check]]:
+    """Of each node, and a line for each that is gone since it told its facts."""
+    from ray.exceptions import RayError
+
+    skews, lines = {}, []
+    for where, probe in probes.items():
+        try:
+            skews[where] = _skew(probe)
+        except RayError as error:
+            lines.append(checks.silent(where, _first_line(error)))
+    return skews, lines
 
 
 def _skew(probe: Any) -> tuple[float, float]:
@@ -141,22 +154,24 @@ def _all_reduce(probes: Mapping[str, Any], nodes: Mapping[str, Any]) -> Check:
 def _first_batch(folder: Location) -> Check:
     """Seconds until Ray Data hands out rows of a folder of Parquet files."""
     import ray.data
+    from pyarrow import ArrowException
     from ray.exceptions import RayError
 
-    files, store = _parquet_files(folder)
-    if not files:
-        return checks.first_batch(str(folder), 0, None, "no Parquet files there")
-    quiet_ray_data()
-    began = time.perf_counter()
+    files: list[str] = []
     try:
+        files, store = _parquet_files(folder)
+        if not files:
+            return checks.first_batch(str(folder), 0, None, "no Parquet files there")
+        quiet_ray_data()
+        began = time.perf_counter()
         batches = iter(ray.data.read_parquet(files, filesystem=store).limit(16).iter_batches(batch_size=16, batch_format="pyarrow"))
-        next(batches)
+        first = next(batches, None)
         seconds = time.perf_counter() - began
         for _ in batches:
             pass  # to the end, so that the thread that reads has ended, too
-    except (OSError, RayError) as error:
+    except (OSError, ArrowException, RayError) as error:
         return checks.first_batch(str(folder), len(files), None, _last_line(error))
-    return checks.first_batch(str(folder), len(files), seconds)
+    return checks.first_batch(str(folder), len(files), None if first is None else seconds, "no rows in its Parquet files")
 
 
 def _parquet_files(folder: Location) -> tuple[list[str], Any]:
@@ -188,11 +203,21 @@ def table(lines: Sequence[Check], *, colour: bool) -> str:
     return "\n".join([*rows, f"{len(lines)} checks, {failed} failed, {warned} to look at"])
 
 
+def _named(place: str) -> str:
+    """A folder or s3:// URI as the user gave it. Raises ArgumentTypeError, which argparse prints, for any other URI."""
+    try:
+        location(place)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return place
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m cluster.doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", metavar="FOLDER", help="folder or s3:// URI that all nodes share, such as run.root of the recipes")
-    parser.add_argument("--shards", metavar="FOLDER", help="shards, a folder or s3:// URI, whose first batch is waited for")
+    shared = os.environ.get("SIGNRAY_SHARED") or None
+    parser.add_argument("--shared", type=_named, metavar="FOLDER", default=shared, help="folder or s3:// URI that all nodes share (default: SIGNRAY_SHARED)")
+    parser.add_argument("--shards", type=_named, metavar="FOLDER", help="shards, a folder or s3:// URI, whose first batch is waited for")
     parser.add_argument("--tracking-uri", default=os.environ.get("MLFLOW_TRACKING_URI"), help="MLflow's URI (default: MLFLOW_TRACKING_URI)")
     parser.add_argument("--json", action="store_true", help="print the checks as JSON")
     given = parser.parse_args(arguments)

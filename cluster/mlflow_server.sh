@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # MLflow's server on PostgreSQL and an S3-compatible store, in the image. Secrets come from files that the variables *_FILE name.
+# It listens on the loopback address unless MLFLOW_HOST says otherwise, as it does where a container's network is its own.
 set -euo pipefail
 
 AWS_ACCESS_KEY_ID=$(< "$AWS_ACCESS_KEY_ID_FILE")
@@ -29,6 +30,6 @@ else:
     sys.exit("the object store did not come up: look at its log")
 PY
 
-exec mlflow server --host "${MLFLOW_HOST:-0.0.0.0}" --port "${MLFLOW_PORT:-5000}" --workers "${MLFLOW_WORKERS:-2}" \
+exec mlflow server --host "${MLFLOW_HOST:-127.0.0.1}" --port "${MLFLOW_PORT:-5000}" --workers "${MLFLOW_WORKERS:-2}" \
   --backend-store-uri "postgresql+psycopg2://mlflow@$POSTGRES_HOST:${POSTGRES_PORT:-5432}/mlflow" \
   --artifacts-destination "s3://$ARTIFACT_BUCKET" --allowed-hosts "${MLFLOW_ALLOWED_HOSTS:-mlflow,mlflow:5000,localhost:5000,127.0.0.1:5000}"

@@ -1,5 +1,6 @@
 """What one node of a cluster says of itself. Runs in an actor there; asks nobody but its own host, unless told to."""
 
+import http.client
 import os
 import platform
 import shutil
@@ -26,12 +27,14 @@ TIMEOUT_S = 30
 @dataclass(frozen=True, kw_only=True)
 class NodeFacts:
     """versions: of Python and of each of PACKAGES ("missing" where it isn't installed). commit: of the code, where known. gpus: name and driver of each.
-    disk_free, disk_total, shm_free: bytes of the folder of temporary files and of /dev/shm. resolves_to_loopback: the host's own name leads to 127.x."""
+    disk_folder: where Ray on that node keeps logs and what it spills. disk_free, disk_total, shm_free: bytes of its disk and of /dev/shm.
+    resolves_to_loopback: the host's own name leads to 127.x."""
 
     host: str
     versions: dict[str, str]
     commit: str | None
     gpus: tuple[str, ...]
+    disk_folder: str
     disk_free: int
     disk_total: int
     shm_free: int
@@ -42,13 +45,15 @@ class NodeProbe:
     """The actor. Every method is one question."""
 
     def facts(self) -> NodeFacts:
-        disk = shutil.disk_usage(tempfile.gettempdir())
+        folder = _session_folder()
+        disk = shutil.disk_usage(folder)
         commit = provenance()["git.commit"]
         return NodeFacts(
             host=socket.gethostname(),
             versions={"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
             commit=str(commit) if commit else None,
             gpus=_gpus(),
+            disk_folder=folder,
             disk_free=disk.free,
             disk_total=disk.total,
             shm_free=shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else 0,
@@ -119,8 +124,8 @@ def reach(uri: str) -> str | None:
             return None if text == "OK" else f"{uri}/health answered {text[:40]!r}, not OK: that is no MLflow server"
     except urllib.error.HTTPError as error:
         return f"it answers {error.code} {error.reason}"
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def _version(name: str) -> str:
@@ -128,6 +133,17 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "missing"
+
+
+def _session_folder() -> str:
+    """Ray's on this node; outside of a cluster the folder of temporary files."""
+    import ray
+
+    with suppress(AttributeError):  # a driver that is connected by Ray Client has none
+        if ray.is_initialized():
+            context = ray.get_runtime_context()
+            return str(Path(context.get_temp_dir()) / context.get_session_name())
+    return tempfile.gettempdir()
 
 
 def _gpus() -> tuple[str, ...]:

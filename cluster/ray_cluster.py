@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from cluster.environment import set_defaults, worker_environment
 from cluster.reaper import start_reaper
@@ -153,9 +154,14 @@ def _process_token() -> str:
     return secrets.token_hex(16)
 
 
-def is_locked() -> bool:
-    """Whether this process hands a token to the clusters that it connects to."""
-    return os.environ.get("RAY_AUTH_MODE", "token" if os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} else "disabled") == "token"
+def asks_for_token(address: str) -> bool | None:
+    """Whether the head at `host:port` refuses a call that brings no token; None where that can't be told (no answer, TLS)."""
+    if _uses_tls():
+        return None
+    import grpc  # type: ignore[import-untyped]
+
+    status = _status_of_call(address)
+    return True if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED) else False if status is grpc.StatusCode.OK else None
 
 
 def free_port() -> int:
@@ -201,17 +207,29 @@ def _require_answer(address: str) -> None:
 
 def _require_grpc(target: str) -> None:
     """Raise ConnectionError when what listens isn't Ray (not asked of a TLS cluster, which answers only to its certificates)."""
-    if os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
+    if _uses_tls():
         return
-    import grpc  # type: ignore[import-untyped]
+    import grpc
 
-    no_ray = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED)
+    # Others, as UNAUTHENTICATED, are answers of a head: `ray.init` says more about them.
+    if _status_of_call(target) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNIMPLEMENTED):
+        raise ConnectionError(f"what listens at {target} is no Ray head; RAY_ADDRESS is host:port of `ray start --head`.")
+
+
+def _uses_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0") not in ("0", "")
+
+
+def _status_of_call(target: str) -> Any:
+    """What a head says to the question whether it lives: gRPC's status. The channel is our own, so no token goes with it."""
+    import grpc
+
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
         try:
             channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")(b"", timeout=CONNECT_TIMEOUT_S)
-        except grpc.RpcError as error:  # others, as UNAUTHENTICATED, are answers of a head: `ray.init` says more about them
-            if error.code() in no_ray:
-                raise ConnectionError(f"what listens at {target} is no Ray head; RAY_ADDRESS is host:port of `ray start --head`.") from error
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
 
 
 def _info(dashboard_url: str | None, *, private: bool) -> ClusterInfo:

@@ -10,9 +10,10 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,13 @@ class Spool:
 
 @contextmanager
 def exclusive(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock file among the processes of this host (released by the kernel when the process dies)."""
+    """Hold a lock file among the processes of this host (released by the kernel when the process dies). The holder's host stays in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("ab", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        with suppress(OSError):  # a full disk takes no lock away; the name is for those who look from a host where the lock isn't seen
+            file.truncate(0)
+            file.write(socket.gethostname().encode())
         yield
 
 

@@ -10,6 +10,7 @@ import argparse
 import fcntl
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import yaml
 
@@ -29,6 +30,8 @@ from cluster.storage import Place, location
 State = Literal["training", "silent", "stopped", "failed", "ended", "not begun"]
 WELL: tuple[State, ...] = ("training", "ended", "not begun")
 SILENT_S = 900.0  # without an event, while somebody holds the run: longer than a validation should take
+NODES_COME_S = 1800.0  # that a run which hasn't begun waits for nodes (workloads/training/workers.py)
+JUST_NOW_S = 60.0
 WINDOW = 50  # steps whose speed counts
 NEWS = 3  # messages that are shown
 LOOKED_AT = {"recipe.yaml", "events.jsonl", "ended", "fault", "records.jsonl", "state.json"}
@@ -63,6 +66,16 @@ class RunStatus:
         return self.state in WELL and all(member.well for member in self.members)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who trains a run. there: whether somebody does, None where that isn't seen from this host. host: of the last who did, "" where it isn't known.
+    since: when he took the run, in seconds since the epoch; 0 where it isn't known."""
+
+    there: bool | None
+    host: str = ""
+    since: float = 0.0
+
+
 def status_of(run: str) -> RunStatus:
     """Of a run's folder, or of its place in a store, where its events are at most half a minute old.
 
@@ -76,7 +89,7 @@ def status_of(run: str) -> RunStatus:
     with tempfile.TemporaryDirectory(prefix="status-") as temporary:
         folder = Path(temporary) / place.name
         _copy(place, folder)
-        found = status(folder, held=is_held(place / "owner.json"))
+        found = status(folder, Holder(there=is_held(place / "owner.json")))
         return _named(found, temporary, str(place.parent))
 
 
@@ -96,8 +109,8 @@ def _named(found: RunStatus, copied: str, parent: str) -> RunStatus:
     return replace(found, folder=found.folder.replace(copied, parent), advice=found.advice.replace(copied, parent), members=members)
 
 
-def status(folder: Path, *, held: bool = False) -> RunStatus:
-    """Raises FileNotFoundError, one line, where the folder is no run. held: somebody is known to train it."""
+def status(folder: Path, holder: Holder | None = None, *, member: bool = False) -> RunStatus:
+    """Raises FileNotFoundError, one line, where the folder is no run. holder: of what lies in a store, or of a member's ensemble."""
     recipe = _recipe(folder)
     events, changed = _events(folder / "events.jsonl")
     steps = {event["step"]: event for event in events if event["kind"] == "step"}
@@ -108,8 +121,10 @@ def status(folder: Path, *, held: bool = False) -> RunStatus:
     recent = [steps[number]["seconds"] for number in sorted(steps)[-WINDOW:]]
     step_s = sum(recent) / len(recent) if recent else None
     idle = None if changed is None else max(0.0, time.time() - changed)
-    members = tuple(status(path.parent, held=held) for path in sorted(folder.glob("members/*/recipe.yaml")))
-    state, advice = _state(folder, idle, held=held, begun=bool(steps) or bool(members))
+    own = _holder(folder / "lock")
+    holder = own if holder is None or own.there else holder
+    members = tuple(status(path.parent, holder, member=True) for path in sorted(folder.glob("members/*/recipe.yaml")))
+    state, advice = _state(folder, holder, begun=bool(steps) or bool(members), member=member)
     step = last.get("step", 0)
     return RunStatus(
         folder=str(folder),
@@ -158,30 +173,62 @@ def _events(path: Path) -> tuple[list[dict[str, Any]], float | None]:
     return events, changed
 
 
-def _state(folder: Path, idle_s: float | None, *, held: bool, begun: bool) -> tuple[State, str]:
+def _state(folder: Path, holder: Holder, *, begun: bool, member: bool) -> tuple[State, str]:
     if (folder / "ended").exists():
         return "ended", ""
     fault = folder / "fault"
     if fault.exists():
         reason = " ".join(fault.read_text(encoding="utf-8", errors="replace").split())
         return "failed", f"mend what it says, then continue with --resume: {reason}"
-    if held or _held(folder / "lock") or (idle_s is not None and idle_s < 60):  # a lock of another host isn't seen on every file system
-        if idle_s is not None and idle_s > SILENT_S:
-            return "silent", f"no event for {duration(idle_s)}: look at the workers' logs; failures.log has tracebacks of lost workers"
+    told = _changed(folder / "events.jsonl", *folder.glob("members/*/events.jsonl"))
+    if member and not told:
+        return "not begun", ""  # its turn comes; whether anybody trains is said of the ensemble
+    quiet_s = max(0.0, time.time() - max(told, holder.since or _changed(folder / "recipe.yaml")))
+    resume = f"continue with: python workloads/train.py --resume {folder}"
+    if holder.there:
+        if told and quiet_s > SILENT_S:
+            return "silent", f"no event for {duration(quiet_s)}: look at the workers' logs; failures.log has tracebacks of lost workers"
         return "training", ""
-    return ("stopped", f"continue with: python workloads/train.py --resume {folder}") if begun else ("not begun", "")
+    if holder.there is None:
+        where = f"on {holder.host}, which isn't seen from here" if holder.host else "on another host"
+        advice = f"no word for {duration(quiet_s)}; if it doesn't run any more {where}, {resume}" if quiet_s > JUST_NOW_S else ""
+        return "silent" if quiet_s > (SILENT_S if begun else NODES_COME_S) else "training", advice
+    if begun or (folder / "lock").exists():
+        return "stopped", resume
+    return ("stopped", f"nobody trains it; {resume}") if quiet_s > NODES_COME_S else ("not begun", "")
 
 
-def _held(lock: Path) -> bool:
-    """Whether a process of this host trains the run; it needs no right to write there."""
+def _holder(lock: Path) -> Holder:
+    """By the lock of a run, which every training takes first; it needs no right to write there.
+
+    Some file systems don't show the locks of other hosts: one that seems free says something only on the host that took it last.
+    """
     try:
         with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
+            host, since = file.read().decode(errors="replace"), os.fstat(file.fileno()).st_mtime
+            there = True if _is_locked(file) else False if host == socket.gethostname() else None
+            return Holder(there=there, host=host, since=since)
+    except FileNotFoundError:
+        return Holder(there=False)
+    except OSError:
+        return Holder(there=None)
+
+
+def _is_locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
+    return False
+
+
+def _changed(*paths: Path) -> float:
+    """When the last of them was written, in seconds since the epoch; 0 where none is there."""
+    times = [0.0]
+    for path in paths:
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _steps_in_all(recipe: dict[str, Any]) -> int | None:

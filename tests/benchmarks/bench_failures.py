@@ -1,6 +1,6 @@
 """What `make test-cluster` has taken down: seconds from a lost worker, host, head, database or batch job to the next step.
 
-Read from cluster_figures.json, which `SIGNRAY_RECORD=1 make test-cluster` writes: these figures need hosts of their own and half an hour.
+Read from cluster_figures.json, which `SIGNRAY_RECORD=1 make test-cluster` writes: these figures need hosts of their own and three quarters of an hour.
 """
 
 from __future__ import annotations

@@ -72,6 +72,8 @@ def _look(recipe: Recipe, shards: ShardSet, worker_gib: float | None) -> None:
     _check_memory(measured, plan, room)
     _check_disk(recipe, measured, plan)
     print(_time_line(recipe, shards, probe, steps), flush=True)
+    if room.memory is None:  # below all else, where nobody takes the silence for a yes
+        print(f"not judged   whether a worker's memory suffices ({room.source}): give --worker-memory GIB, what a worker there may use", flush=True)
 
 
 def plan_of(recipe: Recipe, shards: ShardSet) -> Plan:
@@ -104,14 +106,14 @@ def room_of(recipe: Recipe, worker_gib: float | None) -> Room:
 def _memory_lines(recipe: Recipe, measured: Measured, plan: Plan, room: Room, steps: int) -> list[str]:
     parts = ", ".join(f"{name} {gib(value)}" for name, value in vars(footprint(measured, plan)).items())
     where = "of a GPU's memory" if plan.on_gpu else "of memory"
-    have = f"{gib(room.memory)} there ({room.source})" if room.memory is not None else f"not judged ({room.source}): say how much with --worker-memory GIB"
+    have = f", {gib(room.memory)} there ({room.source})" if room.memory is not None else ""
     clips = plan.batch_size * plan.accumulation * plan.world
     fewest = replace(plan, num_workers=recipe.train.min_workers or plan.num_workers)
     fewer = [f"             {gib(needed(measured, fewest))} where only {fewest.world} of them are left"] if fewest.world < plan.world else []
     return [
         f"parameters   {measured.parameters:,} ({measured.trainable:,} trained)",
         f"steps        {steps:,} of {clips} clips in {recipe.train.epochs} epochs of {plan.clips:,} clips",
-        f"per worker   {gib(needed(measured, plan))} {where} at the longest clip, {have}",
+        f"per worker   {gib(needed(measured, plan))} {where} at the longest clip{have}",
         f"             {parts} (ZeRO stage {plan.zero_stage}, {plan.world} worker{'s' if plan.world > 1 else ''}, {recipe.train.precision})",
         *fewer,
         f"checkpoints  {gib(checkpoint_bytes(measured, plan))} each, {recipe.train.keep_checkpoints} kept",

@@ -110,7 +110,7 @@ class RaySession:
         ray.train.report(metrics)
 
     def notice(self) -> float | None:
-        """By Ray's watch on nodes that are drained: a cloud's notice, or `ray drain-node`."""
+        """By Ray's watch on nodes that are drained: by `ray drain-node`, which `cluster/spot_notice.py` calls at a cloud's notice."""
         import ray.train
 
         found = ray.train.get_preemption_info()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cluster.environment import REPOSITORY_ROOT
+from cluster.ray_cluster import num_cores
 
 FIGURES = REPOSITORY_ROOT / "tests" / "benchmarks" / "cluster_figures.json"
 
@@ -18,7 +20,7 @@ FIGURES = REPOSITORY_ROOT / "tests" / "benchmarks" / "cluster_figures.json"
 class Record:
     """Takes figures down, and remembers those beyond their limit: a long test goes on to its end, and fails there.
 
-    Beside other tests (`make test`) a figure says little: there limits are not kept.
+    Beside other tests (`make test`) seconds may be as many times more as the machine has more to do than cores; milliseconds say nothing there.
     """
 
     path: Path
@@ -32,5 +34,12 @@ class Record:
             known[name] = entry
             self.path.write_text(json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         print(f"{name}: {value:.1f} {unit}", flush=True)
-        if at_most is not None and value > at_most and "PYTEST_XDIST_WORKER" not in os.environ:
-            self.missed.append(f"{name}: {value:.1f} {unit}, and {at_most:g} are allowed")
+        if at_most is not None and value > (allowed := at_most * stretch(unit)):
+            self.missed.append(f"{name}: {value:.1f} {unit}, and {allowed:g} are allowed")
+
+
+def stretch(unit: str) -> float:
+    """How many times its limit a figure may be here."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return 1.0
+    return math.inf if unit == "ms" else max(1.0, os.getloadavg()[0] / num_cores())

@@ -21,6 +21,8 @@ def test_the_doctor_looks_at_every_part_of_a_cluster(ray_cluster: HeadNode, tmp_
     code = main([*arguments, "--json"])
     told = json.loads(capsys.readouterr().out)
     verdicts = {line["what"]: line["verdict"] for line in told["checks"]}
+    [disk] = [line for line in told["checks"] if line["what"] == "disk"]
+    assert f"below {ray_cluster.folder}/session_" in disk["found"], "where the head was told to put its sessions"
     assert told["address"].rpartition(":")[2] == ray_cluster.address.rpartition(":")[2]
     assert verdicts.keys() == {"versions", "GPUs", "disk", "object store", "clock", "token", "storage", "MLflow", "all-reduce", "first batch"}
     assert {verdicts[what] for what in ("versions", "GPUs", "clock", "storage", "MLflow")} == {"ok"}, told

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 
@@ -17,6 +20,7 @@ FACTS = NodeFacts(
     versions={"python": "3.11.2", "ray": "2.60.0", "torch": "2.13.0", "deepspeed": "0.19.8", "signray": "0.1.0"},
     commit="0123456789abcdef",
     gpus=(),
+    disk_folder="/tmp/ray/session",
     disk_free=100 * GIB,
     disk_total=200 * GIB,
     shm_free=8 * GIB,
@@ -41,7 +45,7 @@ def test_a_cluster_of_one_mind_is_well() -> None:
         checks.tracking("http://mlflow:5000", None),
         checks.bandwidth(2, 4_000_000, 0.1),
         checks.first_batch("data", 8, 1.0),
-        checks.authentication("token", 2),
+        checks.authentication(True, 2),
     ]
     assert red(lines) == []
     assert all(line.found for line in lines)
@@ -55,6 +59,14 @@ def test_other_versions_and_other_code() -> None:
     assert "the driver runs 0123456789" in warned[2]
 
 
+def test_a_head_on_cpus_and_workers_with_gpus_are_of_one_torch() -> None:
+    on_cpus = replace(FACTS, versions={**FACTS.versions, "torch": "2.13.0+cpu"})
+    assert red(checks.versions(on_cpus, NODES)) == []
+    assert red(checks.versions(FACTS, {"a": on_cpus})) == []
+    other = replace(FACTS, versions={**FACTS.versions, "torch": "2.12.0+cpu"})
+    assert red(checks.versions(on_cpus, {"a": other}))[0][2] == "the driver has torch 2.13.0+cpu: install requirements.lock there"
+
+
 def test_gpus_that_ray_does_not_know() -> None:
     node = {"a": replace(FACTS, gpus=("H100, 80 GB, 550",) * 2)}
     assert red(checks.gpus(node, {"a": 2.0})) == []
@@ -64,7 +76,9 @@ def test_gpus_that_ray_does_not_know() -> None:
 
 @pytest.mark.parametrize(("free", "verdict"), [(4, "FAIL"), (9, "warn"), (20, "ok")])
 def test_disks(free: int, verdict: str) -> None:
-    assert checks.disks({"a": replace(FACTS, disk_free=free * GIB, disk_total=100 * GIB)})[0].verdict == verdict
+    [line] = checks.disks({"a": replace(FACTS, disk_free=free * GIB, disk_total=100 * GIB)})
+    assert line.verdict == verdict
+    assert line.found == f"{free}.0 GiB free below /tmp/ray/session"
 
 
 def test_object_stores() -> None:
@@ -98,7 +112,8 @@ def test_tracking_network_shards_and_token() -> None:
     assert red(checks.bandwidth(2, 4_000_000, 10.0))[0][1] == "warn"
     assert red(checks.first_batch("data", 0, None, "no Parquet files there"))[0][1] == "FAIL"
     assert "larger shards" in red(checks.first_batch("data", 10_000, 15.0))[0][2]
-    assert [red(checks.authentication("disabled", nodes))[0][1] for nodes in (1, 2)] == ["warn", "FAIL"]
+    assert [red(checks.authentication(False, nodes))[0][1] for nodes in (1, 2)] == ["warn", "FAIL"]
+    assert red(checks.authentication(None, 2))[0][1] == "warn"
     assert red(checks.silent("a", "timed out"))[0][1] == "FAIL"
 
 
@@ -116,6 +131,7 @@ def test_a_node_tells_of_itself_and_of_its_storage(tmp_path: object) -> None:
     facts = probe.facts()
     assert facts.versions["ray"] == "2.60.0"
     assert facts.disk_free > 0
+    assert facts.disk_folder == tempfile.gettempdir(), "outside of a cluster"
     assert probe.write(str(tmp_path), "mark") is None
     assert probe.unread(str(tmp_path), ["mark", "other"]) == ["other"]
     assert probe.write(f"{tmp_path}/nowhere", "mark") == "No such file or directory"
@@ -135,6 +151,18 @@ def test_a_node_tells_whether_it_reaches_a_store(store: Store) -> None:
 def test_tracking_servers_that_are_none(tmp_path: object) -> None:
     assert reach(f"sqlite:///{tmp_path}/mlflow.db") is None
     assert reach(f"http://127.0.0.1:{_port()}") is not None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        greeter = Thread(target=greet, args=(listener,))
+        greeter.start()
+        assert reach(f"http://127.0.0.1:{listener.getsockname()[1]}") is not None, "no HTTP"
+        greeter.join()
+
+
+def greet(listener: socket.socket) -> None:
+    """As a mail server does, which speaks first."""
+    with listener.accept()[0] as caller:
+        caller.sendall(b"220 mail\r\n")
+        caller.recv(1000)
 
 
 def _port() -> int:

@@ -2,12 +2,14 @@ import json
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pytest
 
 from cluster import ray_cluster
-from cluster.ray_cluster import connect, default_num_cpus, free_port
+from cluster.ray_cluster import asks_for_token, connect, default_num_cpus, free_port
 
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -37,6 +39,42 @@ def test_a_listener_that_is_no_ray_is_told_apart(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match="is no Ray head"), connect():
             pass
+
+
+class Head(grpc.GenericRpcHandler):
+    """Answers whatever it is asked as a head that was started with a token, or without."""
+
+    def __init__(self, token: str | None) -> None:
+        self.token = token
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def answer(_: bytes, context: grpc.ServicerContext) -> bytes:
+            if self.token and ("authorization", f"Bearer {self.token}") not in details.invocation_metadata:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.mark.parametrize(("token", "asked"), [("a" * 64, True), (None, False)])
+def test_whether_a_head_asks_for_a_token_is_asked_of_the_head(token: str | None, asked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process hands over says nothing of it."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled" if asked else "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    server = grpc.server(ThreadPoolExecutor(max_workers=1), handlers=[Head(token)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        assert asks_for_token(f"127.0.0.1:{port}") is asked
+        monkeypatch.setenv("RAY_USE_TLS", "1")
+        assert asks_for_token(f"127.0.0.1:{port}") is None
+    finally:
+        server.stop(None).wait()
+
+
+def test_who_does_not_answer_says_nothing_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_cluster, "CONNECT_TIMEOUT_S", 0.3)
+    assert asks_for_token(f"127.0.0.1:{free_port()}") is None
 
 
 def test_a_start_that_ray_gives_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

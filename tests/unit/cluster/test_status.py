@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from cluster.spool import Spool, exclusive
-from cluster.status import duration, lines, main, status
+from cluster.status import NODES_COME_S, duration, lines, main, status
 from cluster.tracking import SPOOL_FOLDER
 
 RECIPE: dict[str, Any] = {
@@ -35,8 +36,12 @@ def make_run(folder: Path, events: list[dict[str, Any]], *, age_s: float = 3600.
     (folder / "recipe.yaml").write_text(yaml.safe_dump({**RECIPE, "data": {"shards": str(shards), "train_split": "train"}}))
     if events:
         (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"kind": "st')
-        os.utime(folder / "events.jsonl", (time.time() - age_s,) * 2)
+        age(folder / "events.jsonl", age_s)
     return folder
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (time.time() - seconds,) * 2)
 
 
 def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,11 +66,50 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_run_that_is_trained_is_well_and_one_that_is_silent_is_not(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", [step(1)])
     with exclusive(folder / "lock", wait=False):
+        assert status(folder).well, "it has just been resumed"
+        age(folder / "lock", 3600)
         assert status(folder).state == "silent"
         assert "look at the workers' logs" in status(folder).advice
         os.utime(folder / "events.jsonl")
         assert status(folder).well
-    assert status(folder).state == "training", "of another host, whose lock isn't seen"
+    assert status(folder).state == "stopped", "this host would see its lock"
+
+
+def test_a_run_of_a_host_whose_lock_is_not_seen_is_not_told_to_be_dead(tmp_path: Path) -> None:
+    """A validation, or nodes that are waited for, take minutes without an event."""
+    folder = make_run(tmp_path / "run", [step(1)], age_s=30)
+    (folder / "lock").write_text("n7")
+    age(folder / "lock", 7200)
+    assert (status(folder).state, status(folder).advice) == ("training", "")
+    for seconds, state in ((300, "training"), (1000, "silent")):
+        age(folder / "events.jsonl", seconds)
+        found = status(folder)
+        assert (found.state, found.well) == (state, state == "training")
+        assert re.fullmatch(r"no word for \d+ min \d\d s; if it doesn't run any more on n7, which isn't seen from here, continue with: .*", found.advice)
+    (folder / "lock").write_text("")  # as older versions left it
+    age(folder / "lock", 7200)
+    assert "if it doesn't run any more on another host, continue with" in status(folder).advice
+    waits = make_run(tmp_path / "waits", [])
+    (waits / "lock").write_text("n7")
+    for seconds, state in ((1000, "training"), (3600, "silent")):
+        age(waits / "lock", seconds)
+        assert status(waits).state == state, "nodes have half an hour to come"
+
+
+def test_nodes_have_the_time_to_come_that_training_gives_them() -> None:
+    from workloads.training import workers
+
+    assert NODES_COME_S == workers.NODES_COME_S
+
+
+def test_a_run_that_nobody_has_begun(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [])
+    assert (status(folder).state, status(folder).well) == ("not begun", True)
+    age(folder / "recipe.yaml", 3600)
+    assert (status(folder).state, status(folder).advice) == ("stopped", f"nobody trains it; continue with: python workloads/train.py --resume {folder}")
+    with exclusive(folder / "lock", wait=False):
+        assert status(folder).state == "training"
+    assert status(folder).state == "stopped", "its driver died before the first step"
 
 
 def test_a_fault_and_an_end(tmp_path: Path) -> None:
@@ -85,6 +129,13 @@ def test_members_count_too(tmp_path: Path) -> None:
     assert [member.step for member in found.members] == [4]
     assert not found.well
     assert lines(found)[2].startswith(f"  {folder / 'members' / 'joint'}: stopped")
+    (folder / "ended").unlink()
+    make_run(folder / "members" / "later", [])
+    age(folder / "members" / "later" / "recipe.yaml", 7200)
+    with exclusive(folder / "lock", wait=False):
+        found = status(folder)
+        assert [member.state for member in found.members] == ["training", "not begun"], "the ensemble's lock is theirs"
+        assert found.well
 
 
 def test_what_the_tracking_server_has_not_got(tmp_path: Path) -> None:

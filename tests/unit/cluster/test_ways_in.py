@@ -233,6 +233,15 @@ def test_mlflows_server_names_the_driver_that_the_image_has() -> None:
     assert any(line.startswith("psycopg2-binary") for line in requirements(REPOSITORY_ROOT / "pyproject.toml"))
 
 
+def test_mlflows_server_listens_on_a_public_address_only_where_it_is_told_to() -> None:
+    """In a container, whose network is its own."""
+    assert '--host "${MLFLOW_HOST:-127.0.0.1}"' in (ROOM / "mlflow_server.sh").read_text(encoding="utf-8")
+    compose = yaml.safe_load((ROOM / "compose.yaml").read_text(encoding="utf-8"))["services"]["mlflow"]["environment"]
+    [pod] = [document for document in documents() if document["kind"] == "Deployment" and document["metadata"]["name"] == "mlflow"]
+    variables = {entry["name"]: entry["value"] for entry in pod["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert compose["MLFLOW_HOST"] == variables["MLFLOW_HOST"] == "0.0.0.0"
+
+
 # One place for versions, one for the site
 
 

@@ -50,6 +50,20 @@ def test_it_prints_what_a_run_needs_and_leaves_nothing(tiny_shards: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_memory_of_other_machines_is_said_to_be_unknown(
+    tiny_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    recipe = tiny_recipe(tiny_shards, f"run.root={tmp_path}", "train.num_workers=2")
+    dry_run(recipe)
+    reason = "RAY_ADDRESS: workers run on other machines"
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"not judged   whether a worker's memory suffices ({reason}): give --worker-memory GIB, what a worker there may use"
+    )
+    dry_run(recipe, worker_gib=64)
+    assert "not judged" not in capsys.readouterr().out
+
+
 def test_frozen_parts_need_no_gradients(tiny_shards: Path, tiny_language: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a translator, whose sizes are those of the language model that it starts from."""
     changes = ("train.gpus_per_worker=0", "train.precision=fp32", f"run.root={tmp_path}")
