@@ -16,11 +16,11 @@ help:  ## show this
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"signray needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11 ...") if v < (3, 11) else None'
-	@echo "creating the environment in $(VENV) (1-3 minutes) ..."
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@echo "creating the environment in $(VENV) (1-3 minutes) ..." && began=$$(date +%s) && \
+	{ test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); } && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+	touch $@ && echo "the environment is ready after $$(($$(date +%s) - began)) s"
 
 demo: $(VENV)/ready  ## the whole main job on generated signing: shards, training, evaluation, registry
 	@$(BIN)/python workloads/demo.py
@@ -59,6 +59,6 @@ format: $(VENV)/ready  ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-clean:  ## remove the environment, caches and the demo
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info .import_linter_cache runs/demo runs/demo-toy runs/demo_tune* data/demo data/demo-toy data/demo_tune*
+clean:  ## remove the environment, caches, and runs and data of the demos; runs/mlflow.db and runs/artifacts stay: they hold other runs, too
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info .import_linter_cache runs/demo runs/demo[-_]* data/demo data/demo[-_]*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ They go to the worker's standard error, which Ray keeps below its session folder
 import logging
 import socket
 import sys
+from typing import TextIO
 
 LOGGER = "signray"
 _FORMAT = "%(asctime)s %(levelname)s run={run} node={node} rank={rank} %(name)s: %(message)s"
@@ -26,5 +27,5 @@ def log_as(*, run: str, rank: int) -> logging.Logger:
     return logger
 
 
-class _TaggedHandler(logging.StreamHandler):
+class _TaggedHandler(logging.StreamHandler[TextIO]):
     """Ours among the root's handlers."""

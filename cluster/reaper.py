@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE_S = 10.0
 
 
-def start_reaper(folder: Path) -> subprocess.Popen:
+def start_reaper(folder: Path) -> subprocess.Popen[bytes]:
     """Start the process for a cluster's temporary folder; closing its standard input lets it work."""
     command = [sys.executable, "-I", "-S", __file__, str(folder)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # no Ctrl-C for it

@@ -173,7 +173,7 @@ def save_bundle(
             tied=tied,
             files=file_entries(staging),
         )
-        write_record(staging, record, model_card(record, classes, decoding, num_weights=_num_weights(state_dict, tied)))
+        write_record(staging, record, model_card(record, classes, decoding, inputs, num_weights=_num_weights(state_dict, tied)))
     return load_bundle(folder)
 
 

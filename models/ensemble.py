@@ -29,7 +29,7 @@ from models.fusion import FusionRule
 from models.inputs.clip import Clip
 from models.inputs.inputs import Modality
 from models.joint_recognition import JointRecogniser
-from models.model_card import TOP_K_MEANS, WER_MEANS, known, metrics_table, sections_as_text
+from models.model_card import TEXT_MEANS, TOP_K_MEANS, WER_MEANS, commands, known, metrics_table, purpose, sections_as_text
 from models.options import AnswerOptions
 from models.systems import SYSTEMS, Task
 from models.translation.joint import JointTranslator
@@ -154,7 +154,7 @@ def save_ensemble(
             # The cards are for people to edit.
             files={name: entry for name, entry in file_entries(staging).items() if not name.endswith("/README.md")},
         )
-        write_record(staging, record, _card(record, first))
+        write_record(staging, record, _card(record, members))
     return load_ensemble(folder)
 
 
@@ -254,16 +254,18 @@ def _start(bundle: Bundle) -> tuple[int, ...]:
     return start
 
 
-def _card(record: EnsembleRecord, first: Bundle) -> str:
+def _card(record: EnsembleRecord, bundles: Mapping[str, Bundle]) -> str:
+    first, inputs = next(iter(bundles.values())), [bundle.inputs for bundle in bundles.values()]
+    translates = all(bundle.translates for bundle in bundles.values())
     total = sum(entry.weight for entry in record.members.values())
     members = "\n".join(f"| {name} | {entry.weight:g} | {entry.weight / total:.1%} |" for name, entry in record.members.items())
-    signs, sentences = "Isolated sign recognition: keypoints of one sign in, its name out", "keypoints of a signer in, a sequence of glosses out"
-    task = signs if first.task == "islr" else f"Continuous sign language recognition: {sentences}"
+    task = purpose(first.classes, modalities_of(inputs), translates=translates)
     fused = "whose logits are added" if record.fuse == "logits" else "whose probabilities are added"
-    if first.translates:
-        task = "Sign language translation: signing in, spoken-language text and glosses out"
-        fused = f"whose probabilities of each next token are averaged (of glosses: {fused.removeprefix('whose ')})"
     means = TOP_K_MEANS if first.task == "islr" else WER_MEANS.format(cleanup=record.corpus.cleanup)
+    if translates:
+        glosses = f" (of glosses: {fused.removeprefix('whose ')})" if first.modalities else ""
+        fused = f"whose probabilities of each next token are averaged{glosses}"
+        means = f"{TEXT_MEANS}\n\n{means}" if first.modalities else TEXT_MEANS
     return sections_as_text(
         {
             f"Ensemble of {', '.join(record.members)} on {record.corpus.name}": (
@@ -273,8 +275,7 @@ def _card(record: EnsembleRecord, first: Bundle) -> str:
             ),
             "Data": f"- Corpus: {record.corpus.name}\n- Licence of the data: {record.corpus.licence}\n- Checksum of the shards: `{record.corpus.checksum}`",
             "Scores": f"{metrics_table(record.metrics) or 'None were recorded.'}\n\n{means}",
-            "How to use": "```\npython workloads/predict.py --bundle THIS_FOLDER clip.npz\n"
-            "python workloads/evaluate.py --bundle THIS_FOLDER --shards SHARDS --split test\n```",
+            "How to use": commands(inputs),
         }
     )
 

@@ -13,13 +13,13 @@ from typing import Any, ClassVar, TypeVar, cast
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserProvidedCacheLocator, UserWideCacheLocator
 
-Function = TypeVar("Function", bound=Callable)
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _ByContent(UserWideCacheLocator):  # type: ignore[misc]
     """Machine code by the content of its source's folder: a copy of the sources (a new clone, the package of a `ray job`) finds what another has compiled."""
 
-    def __init__(self, py_func: Callable, py_file: str) -> None:
+    def __init__(self, py_func: Callable[..., Any], py_file: str) -> None:
         super().__init__(py_func, py_file)
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         self._cache_path = str(root / "signray" / "compiled" / f"{Path(py_file).parent.name}-{_digest(Path(py_file).parent)}")

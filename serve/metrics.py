@@ -4,6 +4,7 @@
 import time
 
 from fastapi import FastAPI, Response
+from fastapi.params import Depends
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -64,7 +65,7 @@ class Measured:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - begun)
 
 
-def add_metrics(app: FastAPI, metrics: Metrics, admitted: list) -> None:
+def add_metrics(app: FastAPI, metrics: Metrics, admitted: list[Depends]) -> None:
     """`/metrics`; where keys are asked for, it asks for one."""
 
     @app.get(

@@ -13,7 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from models.bundle import Bundle
-from workloads.demo_stages import SUMMARY, Summary, rounded, run_demo, train_demo
+from workloads.demo_stages import SUMMARY, Summary, registry_text, rounded, run_demo, train_demo
 from workloads.entry import run_entry_point
 
 TOY = (
@@ -80,9 +80,7 @@ def print_end(summary: Summary) -> None:
         )
     seconds = "  ".join(f"{name} {value:.0f} s" for name, value in values["seconds"].items())
     console.print(f"\ntime: {seconds}; peak memory {values['peak_memory_gb']:.1f} GB")
-    console.print(
-        f"run {run}\n  plots {run / 'plots'}\n  bundle {run / 'bundle'}\n  every figure {run / SUMMARY}\n  registry {values.get('registered')} (alias champion)"
-    )
+    console.print(f"run {run}\n  plots {run / 'plots'}\n  bundle {run / 'bundle'}\n  every figure {run / SUMMARY}\n  registry {registry_text(summary)}")
     console.print(
         "next:\n"
         f"  .venv/bin/python workloads/predict.py --bundle {run / 'bundle'} {run / 'bundle' / 'samples'}/*.npz\n"

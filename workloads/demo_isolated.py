@@ -13,7 +13,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from models.ensemble import Ensemble
-from workloads.demo_stages import SUMMARY, Summary, rounded, run_demo, train_demo
+from workloads.demo_stages import SUMMARY, Summary, registry_text, rounded, run_demo, train_demo
 from workloads.entry import run_entry_point
 
 TOY = (
@@ -72,7 +72,7 @@ def print_end(summary: Summary) -> None:
     console.print(
         f"\ntime: {seconds}; peak memory {values['peak_memory_gb']:.1f} GB\n"
         f"run {run}\n  members {run / 'members'}\n  ensemble {run / 'bundle'}\n  every figure {run / SUMMARY}\n"
-        f"  registry {values.get('registered')} (alias champion)\n"
+        f"  registry {registry_text(summary)}\n"
         "next:\n"
         f"  .venv/bin/python workloads/predict.py --bundle {run / 'bundle'} {run / 'bundle' / 'members' / 'joint' / 'samples'}/*.npz\n"
         f"  .venv/bin/python workloads/evaluate.py --bundle {run / 'bundle'} --shards {values['shards']} --split signer_independent\n"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from models.bundle import Bundle
     from models.ensemble import Ensemble
+    from workloads.recipe import Recipe
 
 SUMMARY = "summary.json"
 
@@ -96,9 +97,26 @@ def train_demo(recipe_name: str, root: Path, name: str, overrides: Sequence[str]
         if result.bundle is None:
             print(f"stopped at step {result.outcome.step}; the same command goes on")
             return result.exit_code, summary, None
-        summary.update(registered=f"models:/{recipe.tracking.register_as}/{result.version}" if result.version else None)
+    summary.update(registered=_registered(recipe, folder))
     summary.update(run=str(folder), shards=str(shards), glosses=int((recipe.data.synthetic or {})["glosses"]))
     return 0, summary, load(folder / BUNDLE)
+
+
+def _registered(recipe: Recipe, folder: Path) -> str | None:
+    """The registry's name of a run's bundle by what the run has sent, at this start, an earlier one or since then; None where it still waits."""
+    from cluster.spool import Spool
+    from cluster.tracking import SPOOL_FOLDER
+
+    versions = {int(offset): version for offset, version in Spool(folder / SPOOL_FOLDER).load_state().versions.items()}
+    return f"models:/{recipe.tracking.register_as}/{versions[max(versions)]}" if versions else None
+
+
+def registry_text(summary: Summary) -> str:
+    """What the registry calls the demo's bundle, or how it gets there."""
+    from cluster.tracking import send_command
+
+    registered = summary.values.get("registered")
+    return f"{registered} (alias champion)" if registered else f"not registered yet; send it: .venv/bin/{send_command(Path(summary.values['run']))}"
 
 
 def rounded(scores: Mapping[str, float]) -> dict[str, float]:

@@ -22,7 +22,9 @@ from models.vocabulary import Vocabulary
 from workloads.file_scoring.figures import counts
 from workloads.text_scoring import TextEvaluation, score_texts
 
-PROTOCOL_NOTE = "smallest WER among the heads and ensembles listed here on this very split, as the published programs take it; never select a model or a head by it"
+PROTOCOL_NOTE = (
+    "smallest WER among the heads and ensembles listed here on this very split, as the published programs take it; never select a model or a head by it"
+)
 NO_SIGNER = "(not stated)"
 
 

@@ -32,7 +32,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--print-recipe", action="store_true", help="show the resolved recipe and stop")
     parser.add_argument("--or-resume", action="store_true", help="with --recipe: continue the run of run.name where there is one, for jobs that start again")
     parser.add_argument(
-        "--dry-run", action="store_true", help="measure what the recipe needs, refuse what can't fit with the nearest setting that does, and stop"
+        "--dry-run",
+        action="store_true",
+        help="measure what the recipe needs, refuse what can't fit with the nearest setting that does (on a cluster: by --worker-memory), and stop",
     )
     parser.add_argument(
         "--worker-memory", type=float, metavar="GIB", help="of --dry-run: memory of a worker (of its GPU, where it has one) on the machines to come"

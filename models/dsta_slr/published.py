@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ RENAMES: Renames = (
 )
 
 # Accuracies lie in the file as NumPy scalars; stand-ins that make numbers only are called in place of NumPy's functions (1 and 2).
-_SCALARS: list[type | Callable | tuple[Callable, str]] = [
+_SCALARS: list[type | Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (numpy_scalar, "numpy.core.multiarray.scalar"),
     (numpy_scalar, "numpy._core.multiarray.scalar"),
     (numpy_dtype, "numpy.dtype"),

@@ -22,8 +22,9 @@ from models.media.stream_index import DEFAULT_LIMITS, Source, StreamIndex, Video
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 
-# For every source: measured (tests/benchmarks, `video`), decord takes less time for small videos (PyAV 1.3 to 1.6 times as much for all or half of their frames, as
-# much for eight), PyAV for large ones (0.9); but decord hides damage and doesn't read every container, and shards must not depend on which of the two read a source.
+# For every source: measured (tests/benchmarks, `video`), decord takes less time for small videos (PyAV 1.3 to 1.6 times as much for all or half of their
+# frames, as much for eight), PyAV for large ones (0.9); but decord hides damage and doesn't read every container, and shards must not depend on which of the
+# two read a source.
 DEFAULT_BACKEND = "pyav"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +71,7 @@ def top_k_of_ranks(ranks_N: ArrayLike, labels_N: ArrayLike | Tensor, *, num_clas
     )
 
 
-def _array(values: ArrayLike | Tensor) -> NDArray:
+def _array(values: ArrayLike | Tensor) -> NDArray[Any]:
     """As an array: a tensor may lie on any device, need a gradient or be bfloat16."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
@@ -79,7 +79,7 @@ def _array(values: ArrayLike | Tensor) -> NDArray:
     return np.asarray(values)
 
 
-def _checked(logits: NDArray, labels: NDArray) -> tuple[NDArray, NDArray[np.int64]]:
+def _checked(logits: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits (N, C) and labels (N,) were expected, not {logits.shape} and {labels.shape}")
     if labels.size and not np.issubdtype(labels.dtype, np.integer):

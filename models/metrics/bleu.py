@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def bleu_statistics(references: Sequence[str], hypotheses: Sequence[str], *, lev
     return table
 
 
-def bleu_of_statistics(statistics: NDArray, *, order: int = MAX_ORDER, smoothing: Smoothing = "none") -> NDArray[np.float64]:
+def bleu_of_statistics(statistics: NDArray[Any], *, order: int = MAX_ORDER, smoothing: Smoothing = "none") -> NDArray[np.float64]:
     """BLEU (...) of summed statistics (..., 10), equal to sacrebleu's; made for many resamples at once."""
     lengths, counts, totals = np.split(np.asarray(statistics, np.float64), [2, 2 + MAX_ORDER], axis=-1)
     counts, totals = counts[..., :order], totals[..., :order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ def _array(subtype: type, _shape: object, _typecode: object) -> np.ndarray:
 
 
 # A released file holds the states of the random number generators beside the weights: NumPy arrays of numbers, made by these stand-ins.
-_RANDOM_STATES: list[type | Callable | tuple[Callable, str]] = [
+_RANDOM_STATES: list[type | Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     np.ndarray,
     *(
         (stand_in, f"{module}.multiarray.{name}")

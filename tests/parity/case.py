@@ -101,6 +101,20 @@ def recipe_match(template: str, text: str) -> dict[str, str]:
     return match.groupdict()
 
 
+def recipe_part(template: str, text: str) -> tuple[float, ...]:
+    """The numbers of the part of a recipe that reads `template`, blanks aside: `{}` is a number, `{+}` one with its sign (`+ 0.2`, `-.2`, `+-2e-1`).
+
+    `recipe_part("clip({}{+}*raw)", "then y = clip(0.5 - 1e-1*raw)")` is `(0.5, -0.1)`. Raises ParityError where no part reads so.
+    """
+    places = {"{}": f"({NUMBER})", "{+}": rf"((?=[-+]){NUMBER})"}
+    pieces = re.split(r"(\{\+?\})", re.sub(r"\s+", "", template))
+    plain = re.sub(r"\s+", "", text).replace("+-", "-").replace("--", "+")
+    match = re.search("".join(places.get(piece) or re.escape(piece) for piece in pieces), plain)
+    if match is None:
+        raise ParityError(f"recipe {text!r} has no part that reads {template!r}: this adapter knows no other wording")
+    return tuple(map(float, match.groups()))
+
+
 def _piece_pattern(piece: str) -> str:
     placeholder = re.fullmatch(r"\{(\w+)(:text)?\}", piece)
     if placeholder:

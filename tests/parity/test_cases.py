@@ -16,7 +16,7 @@ import pytest
 from models.errors import ParityError
 from tests.parity import formula
 from tests.parity.adapters import ADAPTERS
-from tests.parity.case import Case, Record, read_case, recipe_match, recipe_values
+from tests.parity.case import Case, Record, read_case, recipe_match, recipe_part, recipe_values
 from tests.parity.comparison import Report, Tolerance
 from tests.parity.run import Status, main
 from tests.parity.weights import published_state
@@ -210,8 +210,11 @@ def slow_rates(references: list[str], hypotheses: list[str]) -> Values:
 def test_recipes_give_their_numbers() -> None:
     assert recipe_values("clip({low}*x + {bias}, 0, {high})", "clip(0.4*x + -1e-3,  0, 2)") == {"low": 0.4, "bias": -0.001, "high": 2.0}
     assert recipe_match("array('{name:text}', ({size}))", "array('a b', (3))") == {"name": "a b", "size": "3"}
-    with pytest.raises(ParityError, match="knows no other wording"):
-        recipe_values("{scale}*x", "x")
+    for part, numbers in (("0.5 - .2*x", (0.5, -0.2)), ("-1e-1+2*x", (-0.1, 2.0)), ("3 + -4 *x", (3.0, -4.0))):
+        assert recipe_part("clip({}{+}*x", f"y = x; z = clip({part}, 0, 1)") == numbers
+    for read, text in ((recipe_values, "x"), (recipe_part, "y*x")):
+        with pytest.raises(ParityError, match="knows no other wording"):
+            read("{scale}*x", text)
 
 
 def test_tolerances_are_read_and_found_by_part() -> None:

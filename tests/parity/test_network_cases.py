@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from models.errors import ParityError
 from models.mska import published
 from models.mska.config import BlockShape, HeadOptions, MskaOptions
 from models.mska.network import Mska
-from tests.benchmarks.naive_mska import naive_twin
+from models.positions import sinusoid
+from tests.benchmarks.naive_mska import NaiveHead, NaiveMska, naive_twin
 from tests.parity import formula
 from tests.parity.adapters import mska_slr
 from tests.parity.case import Case, Record
@@ -72,6 +75,88 @@ def test_recognition_cases_of_other_widths_and_lengths_pass(seed: int, lengths: 
     values["losses"] = {"recognition_loss_fuse": ctc.item()}
     assert run(tmp_path, values) == Status.PASSED
     values["losses"]["recognition_loss_fuse"] *= 1.001
+    assert run(tmp_path, values) == Status.MISSED
+
+
+@pytest.mark.parametrize("distillation", ["absent", False, True])
+def test_recognition_cases_of_other_joints_and_heads_pass(distillation: bool | str, tmp_path: Path) -> None:
+    """Streams of a few joints out of 40, sizes of each head alone, and the KL terms only where `cross_distillation` is on."""
+    values, blocks, lengths, num_classes, seed = load("mska_slr"), [[4, 4, 1, 7, 2], [4, 8, 2, 3, 2]], [24, 16], 9, 5
+    streams = {"left": [0, 3, 5], "right": [1, 4, 39], "face": [20, 22, 23, 25], "body": [0, 3, 5, 1, 4, 39, 7]}
+    sizes = {"fuse": (16, 24, (3, 3)), "left": (12, 20, (5, 3)), "right": (8, 28, (3, 1)), "body": (20, 16, (3, 3))}
+    options = MskaOptions(blocks=tuple(BlockShape(*row) for row in blocks), num_subsets=2, num_keypoints=40, head=HeadOptions(hidden_size=16), **streams)
+    twin = NaiveMska(options, num_classes).eval()
+    for name, width in options.head_inputs.items():
+        twin.add_module(f"{name}_visual_head", NaiveHead(width, num_classes, *sizes[name], 0.1).eval())
+    tables = published.tables(Mska(options, num_classes))
+    tables |= {f"{published.PREFIX}{name}_visual_head.pe.pe": sinusoid(5000, hidden)[None] for name, (hidden, _, _) in sizes.items()}
+    values["seed"] = seed
+    values["config"] |= {"net": blocks, "num_subset": 2, "num_classes": num_classes, "cross_distillation": distillation, **streams}
+    values["config"]["heads"] = {name: {"hidden_size": size[0], "ff_size": size[1], "pe": True, "ff_kernelsize": size[2]} for name, size in sizes.items()}
+    if distillation == "absent":
+        del values["config"]["cross_distillation"]
+    values["parameters"] = [[published.PREFIX + name, list(value.shape)] for name, value in twin.state_dict().items()]
+    values["constants"] = list(tables)
+    values["inputs"] |= {
+        "keypoint": {"shape": [2, 3, max(lengths), 40], "how": values["inputs"]["keypoint"]["how"]},
+        "src_length": lengths,
+        "gloss_labels": {"value": [[4, 6], [8, 2]]},
+        "gls_lengths": [2, 1],
+    }
+    del values["train_mode_no_dropout"]
+    case = Case(path=tmp_path, record=Record(values, ""))
+    weights = published_state(case, constant=lambda name, shape: tables[name].reshape(shape))
+    twin.load_state_dict({name.removeprefix(published.PREFIX): value for name, value in weights.items()})
+    seen: dict[str, torch.Tensor] = {}
+    for stream in streams:
+        layer = f"visual_backbone_keypoint.{stream}_graph_layers.1"
+        twin.get_submodule(layer).register_forward_hook(lambda _, __, output, layer=layer: seen.update({layer: output}))
+    inputs, steps = mska_slr.make_inputs(case), torch.tensor(lengths) // 4
+    with torch.no_grad():
+        logits = twin(inputs["keypoints"].permute(0, 3, 1, 2), steps)
+    seen |= {f"{name}_gloss_logits": value for name, value in logits.items()}
+    values["expected"] = {name: formula.describe(value.numpy()) for name, value in seen.items()}
+    values["losses"] = recognition_terms(logits, inputs, steps, distillation=distillation is True)
+    assert run(tmp_path, values) == Status.PASSED
+    values["losses"]["fuse_distill_loss"] = values["losses"].get("fuse_distill_loss", 0.0) + 1.0
+    assert run(tmp_path, values) == Status.MISSED
+
+
+def recognition_terms(logits: dict[str, torch.Tensor], inputs: dict[str, torch.Tensor], steps: torch.Tensor, *, distillation: bool) -> dict[str, float]:
+    """The losses of section 5, by torch's own CTC and KL."""
+    log_probs, terms = {name: value.log_softmax(-1) for name, value in logits.items()}, {}
+    teacher = torch.stack([value.exp() for value in log_probs.values()]).mean(0)
+    for name, value in log_probs.items():
+        total = F.ctc_loss(value.transpose(0, 1), inputs["targets"], steps, inputs["target_lengths"], reduction="sum", zero_infinity=True)
+        terms[f"recognition_loss_{name}"] = total.item() / len(steps)
+        if distillation:
+            terms[f"{name}_distill_loss"] = F.kl_div(value, teacher, reduction="batchmean").item()
+    total = sum(terms.values())
+    return terms | {"recognition_loss": total, "total_loss": total}
+
+
+@pytest.mark.parametrize(("numbers", "wanted"), [(("-4e-1", ".5 - 1e-1"), (-0.4, 0.5, -0.1)), (("+0.3", "-0.5 + -.2"), (0.3, -0.5, -0.2))])
+def test_numbers_of_a_keypoint_recipe_may_be_written_otherwise(numbers: tuple[str, str], wanted: tuple[float, float, float], tmp_path: Path) -> None:
+    values = load("mska_slr")
+    how = values["inputs"]["keypoint"]["how"]
+    values["inputs"]["keypoint"]["how"] = how.replace("0.4*raw, -1", f"{numbers[0]}*raw, -.5").replace("0.5 + 0.2*raw", f"{numbers[1]}*raw")
+    keypoints = mska_slr.make_inputs(Case(path=tmp_path, record=Record(values, "")))["keypoints"][0, ..., 1:].numpy()
+    raw = formula.array("keypoint", values["inputs"]["keypoint"]["shape"], values["seed"])[0].transpose(1, 2, 0)
+    scale, offset, spread = wanted
+    assert np.array_equal(keypoints[..., 0], np.clip(scale * raw[..., 1], -0.5, 1))
+    assert np.array_equal(keypoints[..., 1], np.clip(offset + spread * raw[..., 2], 0, 1))
+    values["inputs"]["keypoint"]["how"] = "zeros"
+    with pytest.raises(ParityError, match="'zeros' has no part that reads"):
+        mska_slr.make_inputs(Case(path=tmp_path, record=Record(values, "")))
+
+
+def test_numbers_of_a_collate_recipe_may_be_written_otherwise(tmp_path: Path) -> None:
+    """The shared case with its numbers in other spellings, and one with other numbers than it was recorded with."""
+    values = load("mska_collate")
+    for record in values["inputs"].values():
+        record["how"] = record["how"].replace("(0.5+0.15*x0)", "(.5 + 15e-2*x0)").replace("0.6+0.2*x2, 0,", "6e-1 - -.2*x2, 0.0,")
+    assert run(tmp_path, values) == Status.PASSED
+    values["inputs"]["sample0"]["how"] = values["inputs"]["sample0"]["how"].replace("(.5 +", "(-.5 +")
     assert run(tmp_path, values) == Status.MISSED
 
 

@@ -13,7 +13,7 @@ import yaml
 from cluster.storage import Location, Place, is_uri, location, work_folder
 from models.errors import RecipeError
 from workloads.recipe import Recipe, parse_recipe
-from workloads.recipe_values import read_values
+from workloads.recipe_values import override_value, read_values
 
 RECIPE = "recipe.yaml"
 BUNDLE = "bundle"
@@ -81,9 +81,7 @@ def old_run(name: str, root: str = "runs", overrides: list[str] | None = None) -
             raise RecipeError(f"--set {override}: a resumed run keeps its recipe; only {', '.join(RESUMABLE)} may change")
     values = read_values(file)
     for override in overrides or []:
-        key, _, text = override.partition("=")
-        section, _, name = key.partition(".")
-        values[section][name] = yaml.safe_load(text)
+        override_value(values, override)
     recipe = parse_recipe(values, where=str(file))
     if isinstance(folder, Place):  # where it was copied from, should that have been moved
         recipe = recipe.model_copy(update={"run": recipe.run.model_copy(update={"root": str(folder.parent), "name": folder.name})})

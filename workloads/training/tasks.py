@@ -17,7 +17,7 @@ from models.inputs.clip import Clip
 from models.inputs.targets import with_classes, with_sentences
 from models.metrics.accuracy import label_ranks
 from models.metrics.cleanup import clean, rules_of
-from models.metrics.wer import word_errors
+from models.metrics.wer import WordErrors, errors_by_sentence
 from models.vocabulary import Vocabulary
 from workloads.training.faults import some
 
@@ -31,6 +31,7 @@ TITLES: Mapping[Metric, str] = {"wer": "WER", "top1": "top-1", "bleu4": "BLEU-4"
 class Validation:
     """What came out on dev. scores: of each head in percent, by the task's metric; silent: clips for which every head was silent.
 
+    missed: head → clips in which nothing speaks for it: no fewer errors than glosses, or the wrong sign.
     beside: other figures that are shown and tracked, and choose nothing.
     """
 
@@ -38,6 +39,7 @@ class Validation:
     scores: Mapping[str, float]
     num_clips: int
     silent: tuple[str, ...] = ()
+    missed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beside: Mapping[str, float] = field(default_factory=dict)
 
     def error(self, head: str) -> float:
@@ -117,9 +119,14 @@ class SentenceTask(Untranslated):
         names = [name for name in self.references if name in answers]
         wanted = [self._sentence(self.references[name]) for name in names]
         heads = list(next(iter(answers.values())))
-        scores = {head: word_errors(wanted, [self._sentence(answers[name][head]) for name in names]).rate for head in heads}
-        silent = tuple(name for name in names if not any(answers[name].values()))
-        return Validation(metric=self.metric, scores=scores, num_clips=len(names), silent=silent)
+        counts = {head: errors_by_sentence(wanted, [self._sentence(answers[name][head]) for name in names]) for head in heads}
+        return Validation(
+            metric=self.metric,
+            scores={head: sum(errors, WordErrors()).rate for head, errors in counts.items()},
+            num_clips=len(names),
+            silent=tuple(name for name in names if not any(answers[name].values())),
+            missed={head: _missed(names, errors) for head, errors in counts.items()},
+        )
 
     def _sentence(self, glosses: Sequence[str]) -> list[str]:
         return clean(" ".join(glosses), rules_of(self.corpus), lower_cased=self.vocabulary.lower_case).split()
@@ -131,7 +138,11 @@ class SentenceTask(Untranslated):
                 "the network still answers blank everywhere; train longer, or check optim.lr and that the glosses are those of the clips"
             ]
         if validation.scores[head] >= 100:
-            return [f"the WER of {head} is {validation.scores[head]:.0f} % after the warm-up: check the glosses, the clean-up rules and optim.lr"]
+            missed = validation.missed[head]
+            return [
+                f"the WER of {head} is {validation.scores[head]:.0f} % after the warm-up, with no fewer errors than glosses in {len(missed)} of "
+                f"{validation.num_clips} dev clips ({some(missed)}): check the glosses, the clean-up rules and optim.lr"
+            ]
         return []
 
 
@@ -164,13 +175,22 @@ class SignTask(Untranslated):
         names = [name for name in self.references if name in answers]
         heads = list(next(iter(answers.values())))
         scores = {head: 100.0 * sum(answers[name][head]["rank"] == 0 for name in names) / len(names) for head in heads}
-        return Validation(metric=self.metric, scores=scores, num_clips=len(names))
+        missed = {head: tuple(name for name in names if answers[name][head]["rank"] != 0) for head in heads}
+        return Validation(metric=self.metric, scores=scores, num_clips=len(names), missed=missed)
 
     def complaints(self, validation: Validation, head: str) -> list[str]:
-        chance = 100.0 / len(self.classes)
-        if validation.scores[head] > 1.5 * chance or validation.num_clips < len(self.classes):
+        chance, missed = 100.0 / len(self.classes), validation.missed[head]
+        if validation.scores[head] > 1.5 * chance or validation.num_clips < len(self.classes) or not missed:
             return []
-        return [f"the top-1 of {head} is {validation.scores[head]:.1f} % after the warm-up, chance is {chance:.1f} %: check the labels and optim.lr"]
+        return [
+            f"the top-1 of {head} is {validation.scores[head]:.1f} % after the warm-up, chance is {chance:.1f} %, wrong in {len(missed)} of "
+            f"{validation.num_clips} dev clips ({some(missed)}): check the labels and optim.lr"
+        ]
+
+
+def _missed(names: Sequence[str], errors: Sequence[WordErrors]) -> tuple[str, ...]:
+    """Clips with as many errors as glosses, or more; a rate of 100 % has some."""
+    return tuple(name for name, counts in zip(names, errors, strict=True) if counts.errors and counts.errors >= counts.reference_tokens)
 
 
 def prediction_lines(answers: Answers) -> str:

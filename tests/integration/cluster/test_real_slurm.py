@@ -1,4 +1,4 @@
-"""The batch script under a real Slurm (slurmctld and two slurmd of Debian, each on a host of its own): notice, requeue, resume, exit codes. Three minutes.
+"""The batch script under a real Slurm (slurmctld and two slurmd of Debian, each on a host of its own): notice, requeue, resume, exit codes. Seven minutes.
 
 By itself, with what Slurm says:  python -m pytest -m cluster -s tests/integration/cluster/test_real_slurm.py      (as root; apt-get install slurm-wlm munge)
 """
@@ -22,7 +22,9 @@ from workloads.training.folders import ended
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 EPOCHS, PER_EPOCH = 30, 13  # of two workers, one clip a batch
-SCRIPT = ("--nodes=2", "--cpus-per-task=2", "--time=30", "--output=job-%j.log", str(REPOSITORY_ROOT / "cluster" / "slurm" / "train.sbatch"), RECIPE)
+SCRIPT = ("--output=job-%j.log", str(REPOSITORY_ROOT / "cluster" / "slurm" / "train.sbatch"), RECIPE)
+TWO_NODES = ("--nodes=2", "--cpus-per-task=2", "--time=30", *SCRIPT)
+SHORT = ("--nodes=1", "--cpus-per-task=3", "--time=6", "--signal=B:USR1@150", *SCRIPT)  # Slurm may signal a minute before that
 
 
 def test_notice_requeue_resume_and_the_jobs_record(tmp_path: Path, record: Record) -> None:
@@ -33,7 +35,7 @@ def test_notice_requeue_resume_and_the_jobs_record(tmp_path: Path, record: Recor
     settings = {"SIGNRAY_SHARED": str(shared), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     with lab(tmp_path / "lab", 2, **settings) as hosts, slurm(hosts, cpus=2) as made:
         began = time.monotonic()
-        job = made.submit(submitted, *SCRIPT, "night", *arguments, SIGNRAY_STORE="150000000")
+        job = made.submit(submitted, *TWO_NODES, "night", *arguments, SIGNRAY_STORE="150000000")
         follow = Followed(made, job, submitted)
         follow.until(lambda: reached(run) >= 5, 300)
         record("Slurm, two nodes: from sbatch to the fifth step", time.monotonic() - began, "s")
@@ -56,12 +58,35 @@ def test_notice_requeue_resume_and_the_jobs_record(tmp_path: Path, record: Recor
         assert [(event["step"], event["steps_lost"]) for event in told(run, "resumed")] == [(kept, 0)]
         assert ended(run)
 
-        wrong = made.submit(submitted, *SCRIPT, "other", *arguments, "--set", "optim.rate=1", SIGNRAY_STORE="150000000")
+        wrong = made.submit(submitted, *TWO_NODES, "other", *arguments, "--set", "optim.rate=1", SIGNRAY_STORE="150000000")
         follow = Followed(made, wrong, submitted)
         follow.until(lambda: made.job(wrong)["JobState"] == "FAILED", 120)
         print(made.call("scontrol", "show", "job", str(wrong)))
         assert made.job(wrong)["ExitCode"] == "2:0"
         assert made.job(wrong)["Restarts"] == "0"
+
+
+def test_the_time_limit_brings_the_notice(tmp_path: Path, record: Record) -> None:
+    """Nobody but Slurm's clock ends the first attempt; the second goes on from its checkpoint."""
+    shards, submitted, shared = write_tiny_shards(tmp_path / "shards"), submit_folder(tmp_path / "checkout"), tmp_path / "shared"
+    shared.mkdir()
+    run = shared / "runs" / "night"
+    arguments = values(shards, "train.epochs=2000", "validation.every_epochs=2000")
+    settings = {"SIGNRAY_SHARED": str(shared), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    with lab(tmp_path / "lab", 1, **settings) as hosts, slurm(hosts, cpus=3) as made:
+        job = made.submit(submitted, *SHORT, "night", *arguments, SIGNRAY_STORE="150000000")
+        follow = Followed(made, job, submitted)
+        follow.until(lambda: "notice: USR1" in follow.log(), 300)
+        noticed = time.monotonic()
+        follow.until(lambda: "DRIVER EXIT 138" in follow.log(), 60)
+        record("Slurm: from the notice of its clock to the driver's end, checkpoint written", time.monotonic() - noticed, "s", at_most=60)
+        kept = reached(run)
+        assert kept > 0
+        follow.until(lambda: made.job(job)["Restarts"] == "1", 60)
+        follow.until(lambda: reached(run) > kept, 240)
+        made.call("scancel", str(job))
+        follow.until(lambda: made.job(job)["JobState"] == "CANCELLED", 120)
+        assert [(event["step"], event["steps_lost"]) for event in told(run, "resumed")] == [(kept, 0)]
 
 
 class Followed:

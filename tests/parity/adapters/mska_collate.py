@@ -15,7 +15,7 @@ from models.inputs.keypoints import KeypointInputs, normalised
 from models.inputs.targets import with_sentences
 from models.vocabulary import Vocabulary
 from tests.parity import formula
-from tests.parity.case import Case
+from tests.parity.case import NUMBER, Case, recipe_part
 from tests.parity.comparison import Report
 
 
@@ -48,7 +48,7 @@ def run(case: Case, report: Report) -> None:
 
 
 def _rotated(batch, name: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
-    match = re.fullmatch(r"rotated_first_sample_(plus|minus)_([\d.]+)_degrees", name)
+    match = re.fullmatch(rf"rotated_first_sample_(plus|minus)_({NUMBER})_degrees", name)
     if match is None:
         raise ValueError(f"unknown output {name!r}")
     angle = math.radians(float(match[2])) * (1 if match[1] == "plus" else -1)
@@ -59,8 +59,9 @@ def _rotated(batch, name: str) -> torch.Tensor:  # type: ignore[no-untyped-def]
 def _clip(case: Case, name: str) -> Clip:
     record, config = case["inputs"][name], case.config
     x = formula.array(name, tuple(record["shape"]), case.seed)
-    numbers = [float(value) for value in re.findall(r"(?<![\w.])(\d+\.?\d*)(?=[+*,)]|\*)", record["how"].split("seed);")[1])]
-    centre_x, spread_x, centre_y, spread_y, centre, spread, low, high = numbers
+    centre_x, spread_x = recipe_part("[...,0] = width*({} {+}*x0)", record["how"])
+    centre_y, spread_y = recipe_part("[...,1] = height*({} {+}*x1)", record["how"])
+    centre, spread, low, high = recipe_part("[...,2] = clip({} {+}*x2, {}, {})", record["how"])
     values = np.stack(
         [
             config["width"] * (centre_x + spread_x * x[..., 0]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from models.batch import Heads
+from models.heads.visual_head import MAX_STEPS, VisualHead
 from models.losses.ctc import recognition_losses
 from models.mska import published
 from models.mska.config import BlockShape, HeadOptions, MskaOptions
-from models.mska.network import Mska, concatenated, ensemble_logits
+from models.mska.network import HEADS, Mska, concatenated, ensemble_logits
+from models.positions import sinusoid
 from models.published.loading import renamed
 from tests.parity import formula
-from tests.parity.case import Case
+from tests.parity.case import Case, Record, recipe_part
 from tests.parity.comparison import Report
 from tests.parity.weights import published_state
 
@@ -27,9 +28,9 @@ def run(case: Case, report: Report) -> None:
     report.compare_all("expected", evaluate(network, inputs), case["expected"])
     with torch.no_grad():
         heads = network.eval().recognise(inputs["keypoints"], inputs["lengths"], masked=False)
-    report.compare_all("losses", losses(heads, inputs), case["losses"])
+    report.compare_all("losses", losses(heads, inputs, distillation=distilled(case)), case["losses"])
     if training := case.get("train_mode_no_dropout"):
-        compare_training(network, inputs, training, report)
+        compare_training(network, inputs, training, report, distillation=distilled(case))
 
 
 def build(case: Case) -> Mska:
@@ -42,30 +43,47 @@ def build(case: Case) -> Mska:
 def state(case: Case, network: Mska) -> dict[str, Tensor]:
     """The published state dict that the case describes."""
     tables = published.tables(network)
+    for name, head in network.heads.items():
+        assert isinstance(head, VisualHead)
+        tables[f"{published.PREFIX}{name}_visual_head.pe.pe"] = sinusoid(MAX_STEPS, head.input.out_features)[None]
     return published_state(case, constant=lambda name, shape: tables[name].reshape(shape))
 
 
 def make_network(case: Case) -> Mska:
     """The network of the case's configuration."""
     config = case.config
-    head = config["heads"]["fuse"]
+    heads = {name: _head_options(config["heads"][name]) for name in HEADS}
     options = MskaOptions(
+        num_keypoints=case.inputs["keypoint"]["shape"][-1],
         blocks=tuple(BlockShape(*row) for row in config["net"]),
         num_subsets=config["num_subset"],
         max_frames=config["num_frame"],
         attention_dropout=config.get("attention_dropout", 0.1),
-        head=HeadOptions(hidden_size=head["hidden_size"], ff_size=head["ff_size"], ff_kernels=tuple(head["ff_kernelsize"]), position=head["pe"]),
+        head=heads["fuse"],
         **{stream: tuple(config[stream]) for stream in ("left", "right", "face", "body")},
     )
-    return Mska(options, config["num_classes"])
+    network = Mska(options, config["num_classes"])
+    for name, width in options.head_inputs.items():
+        if heads[name] != options.head:  # our options know one size for all heads; a case lists each
+            network.heads[name] = VisualHead(width, network.num_classes, **heads[name].model_dump())
+    return network
+
+
+def _head_options(head: Record) -> HeadOptions:
+    return HeadOptions(hidden_size=head["hidden_size"], ff_size=head["ff_size"], ff_kernels=tuple(head["ff_kernelsize"]), position=head["pe"])
+
+
+def distilled(case: Case) -> bool:
+    """Whether the recognition loss holds the KL terms: configurations without them lack the key, cases may say false (mska.md, section 5)."""
+    return bool(case.config.get("cross_distillation"))
 
 
 def make_inputs(case: Case) -> dict[str, Tensor]:
     """Keypoints (B, T, K, 3) and targets by the case's recipe; the clips' last frames repeat."""
     inputs, seed = case["inputs"], case.seed
     how = inputs["keypoint"]["how"]
-    scale, low, high = map(float, _numbers(how, r"clip\(([\d.]+)\*raw, ([-\d.]+), ([-\d.]+)\)"))
-    offset, spread, least, most = map(float, _numbers(how, r"clip\(([\d.]+) \+ ([\d.]+)\*raw, ([-\d.]+), ([-\d.]+)\)"))
+    scale, low, high = recipe_part("channels 0 and 1 = clip({}*raw, {}, {})", how)
+    offset, spread, least, most = recipe_part("channel 2 = clip({} {+}*raw, {}, {})", how)
     raw = formula.array("keypoint", tuple(inputs["keypoint"]["shape"]), seed)
     raw[:, :2] = np.clip(scale * raw[:, :2], low, high)
     raw[:, 2:] = np.clip(offset + spread * raw[:, 2:], least, most)
@@ -79,17 +97,10 @@ def make_inputs(case: Case) -> dict[str, Tensor]:
     }
 
 
-def _numbers(text: str, pattern: str) -> tuple[str, ...]:
-    match = re.search(pattern, text)
-    if match is None:
-        raise ValueError(f"the recipe {text!r} lacks {pattern!r}")
-    return match.groups()
-
-
 def evaluate(network: Mska, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every intermediate and output of the published form, by its published name."""
     seen: dict[str, Tensor] = {}
-    hooks = [module.register_forward_hook(_keep(seen, name)) for name, module in _watched(network)]
+    hooks = [module.register_forward_hook(_keep(seen, name, joints)) for name, module, joints in _watched(network)]
     network.eval()
     with torch.no_grad():
         heads = network.recognise(inputs["keypoints"], inputs["lengths"], masked=False)
@@ -108,42 +119,41 @@ def outputs(heads: Heads) -> dict[str, Tensor]:
     return logits | {"ensemble_last_gloss_logits": ensemble, "ensemble_last_gloss_probabilities": ensemble.softmax(-1)}
 
 
-def _watched(network: Mska) -> list[tuple[str, nn.Module]]:
-    watched: list[tuple[str, nn.Module]] = []
+def _watched(network: Mska) -> list[tuple[str, nn.Module, int | None]]:
+    """Published name, module and joints of what is compared inside; a stream's own output has no joints left."""
+    watched: list[tuple[str, nn.Module, int | None]] = []
     for name, stream in network.streams.items():
-        watched += [(name, stream), (f"visual_backbone_keypoint.{name}_input_map", stream.input_norm)]
-        watched += [(f"visual_backbone_keypoint.{name}_graph_layers.{index}", block) for index, block in enumerate(stream.blocks)]
+        joints = len(network.options.streams[name])
+        watched += [(name, stream, None), (f"visual_backbone_keypoint.{name}_input_map", stream.input_norm, joints)]
+        watched += [(f"visual_backbone_keypoint.{name}_graph_layers.{index}", block, joints) for index, block in enumerate(stream.blocks)]
     return watched
 
 
-def _keep(seen: dict[str, Tensor], name: str) -> Any:
+def _keep(seen: dict[str, Tensor], name: str, joints: int | None) -> Any:
     def hook(_: nn.Module, __: Any, output: Tensor) -> None:
-        seen[name] = output[..., : _joints(name)] if name.startswith("visual_backbone") else output  # padded joints left out
+        seen[name] = output if joints is None else output[..., :joints]  # padded joints left out
 
     return hook
 
 
-def _joints(name: str) -> int:
-    return {"left": 27, "right": 27, "face": 26, "body": 79}[name.split(".")[1].split("_")[0]]
-
-
-def losses(heads: Heads, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The case's loss terms by their published names; the published total of recognition includes distillation."""
-    terms = recognition_losses(heads, inputs["targets"], inputs["target_lengths"])
+def losses(heads: Heads, inputs: dict[str, Tensor], *, distillation: bool) -> dict[str, Tensor]:
+    """The case's loss terms by their published names; the published total of recognition includes distillation where it is on."""
+    terms = recognition_losses(heads, inputs["targets"], inputs["target_lengths"], distillation=distillation)
     named = {f"recognition_loss_{name}": terms[f"ctc_{name}"] for name in heads.logits}
-    named |= {f"{name}_distill_loss": terms[f"distil_{name}"] for name in heads.logits}
+    if distillation:
+        named |= {f"{name}_distill_loss": terms[f"distil_{name}"] for name in heads.logits}
     total = torch.stack(list(terms.values())).sum()
     return named | {"recognition_loss": total, "total_loss": total}
 
 
-def compare_training(network: Mska, inputs: dict[str, Tensor], expected: dict[str, Any], report: Report) -> None:
+def compare_training(network: Mska, inputs: dict[str, Tensor], expected: dict[str, Any], report: Report, *, distillation: bool) -> None:
     """One forward and backward in training mode, float64, without dropout."""
     network.double().train()
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     heads = network.recognise(inputs["keypoints"].double(), inputs["lengths"], masked=False)
-    terms = losses(heads, inputs)
+    terms = losses(heads, inputs, distillation=distillation)
     terms["total_loss"].backward()
     ours = {published.PREFIX + renamed(name, published.RENAMES): value for name, value in network.named_parameters()}
     buffers = {published.PREFIX + renamed(name, published.RENAMES): value for name, value in network.named_buffers()}

@@ -84,7 +84,7 @@ def losses(case: Case, heads: Heads, batch: Batch, inputs: dict[str, Tensor]) ->
     assert heads.text is not None
     assert heads.text.logits is not None
     assert batch.text_targets is not None
-    terms = recognition_losses(heads, inputs["targets"], inputs["target_lengths"], distillation=config["cross_distillation"])
+    terms = recognition_losses(heads, inputs["targets"], inputs["target_lengths"], distillation=mska_slr.distilled(case))
     recognition = torch.stack(list(terms.values())).sum()
     translation = translation_loss(heads.text.logits, batch.text_targets, smoothing=config["label_smoothing"], pad=config["text_pad_index"])
     log_probs = heads.text.logits.log_softmax(-1).gather(-1, batch.text_targets[..., None]).squeeze(-1)

@@ -16,6 +16,7 @@ from tests.unit.tiny import save_tiny_bundle, tiny_clip, tiny_network
 from tests.unit.workloads.corpora_on_disk import keypoints, write_manifest, write_npz
 from tests.unit.workloads.undecided import save_undecided_bundle, write_language_model
 from workloads.predict import main
+from workloads.preprocess import PreprocessOptions, preprocess
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +151,20 @@ def test_language_model_and_hot_words_decide_what_the_network_leaves_open(tmp_pa
 
 
 @needs_real_keypoints
-def test_real_signing_that_the_network_has_not_learned_is_of_low_confidence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_real_signing_goes_from_one_manifest_through_preprocess_and_predict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both read the manifest, so a clip is answered alike from its shard; a network that has not learned is of low confidence."""
     bundle = save_tiny_bundle(tmp_path / "bundle")
-    names = ("asl_soup_mmpose133", "asl_football_mmpose133", "asl_soup_openpifpaf133")
-    status, clips = predicted(bundle, capsys, *(SHARED / "real_samples" / "keypoints" / f"{name}.npz" for name in names))
+    names = ["asl_soup_mmpose133", "asl_football_mmpose133", "asl_soup_openpifpaf133"]
+    files = [SHARED / "real_samples" / "keypoints" / f"{name}.npz" for name in names]
+    manifest = write_manifest(tmp_path / "list.csv", [{"name": name, "path": file} for name, file in zip(names, files, strict=True)])
+    shards = preprocess(PreprocessOptions(corpus="manifest", source=manifest, out=tmp_path / "shards")).shards
+    status, clips = predicted(bundle, capsys, "--manifest", manifest)
     assert status == 0
-    assert [clip["num_frames"] for clip in clips] == [41, 62, 41]
+    assert [(clip["name"], clip["num_frames"]) for clip in clips] == list(zip(names, (41, 62, 41), strict=True))
     assert all(clip["low_confidence"] and clip["confidence"] < 0.5 for clip in clips)
+    sharded = {recognition.name: recognition for recognition in bundle.recogniser().recognise(list(shards.rows("test")))}
+    for clip in clips:
+        assert clip["sentence"].split() == list(sharded[clip["name"]].answer.words)
+        assert clip["confidence"] == pytest.approx(sharded[clip["name"]].confidence, abs=1e-3)
+    status, single = predicted(bundle, capsys, *files)
+    assert [{**clip, "name": name} for clip, name in zip(single, names, strict=True)] == clips

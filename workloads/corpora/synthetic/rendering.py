@@ -31,7 +31,7 @@ def render(options: SyntheticOptions, sentence: Sentence, *, height: int | None 
     try:
         import cv2
     except ImportError:
-        raise CorpusError("rendering the synthetic corpus needs OpenCV: pip install 'signray[video]'") from None
+        raise CorpusError("rendering the synthetic corpus needs OpenCV: pip install opencv-python-headless") from None
     height, width = height or options.height, width or options.width
     points = pose(options, sentence) * np.array([width / options.width, height / options.height])
     signer = signers(options)[sentence.signer]

@@ -125,6 +125,7 @@ def test_twostream_phoenix2014t_is_rebuilt_with_equal_ids() -> None:
 @needs_annotations
 @pytest.mark.parametrize(("corpus", "num_classes"), [("phoenix-2014", 1296), ("phoenix-2014t", 1116)])
 def test_vac_vocabularies_have_the_published_size(corpus: str, num_classes: int) -> None:
+    """Their number, and their order by the rule: there is no published file whose ids could be compared."""
     vocabulary = vac_vocabulary(sentences(corpus))
     assert len(vocabulary) == num_classes
     assert list(vocabulary.entries[1:]) == sorted(vocabulary.entries[1:])

@@ -395,7 +395,7 @@ def test_video_shows_the_pose() -> None:
     np.testing.assert_array_equal(video, render(options, sentence))
 
 
-def test_rendering_without_opencv_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_without_opencv_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(CorpusError, match=r"signray\[video\]"):
+    with pytest.raises(CorpusError, match=r"needs OpenCV: pip install opencv-python-headless$"):
         render(SMALL, plan(SMALL)[0])

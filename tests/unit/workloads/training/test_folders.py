@@ -65,6 +65,9 @@ def test_what_may_change_on_resume(tiny_shards: Path, tmp_path: Path) -> None:
     assert (changed.tracking.uri, changed.train.log_steps, changed.optim) == ("http://a:1", 3, recipe.optim)
     with pytest.raises(RecipeError, match=r"^--set optim.lr=1: a resumed run keeps its recipe; only tracking\., "):
         old_run(str(folder), overrides=["optim.lr=1"])
+    for override, message in (("tracking.uri", "'tracking.uri': expected KEY=VALUE"), ("tracking.uri=[", r"tracking.uri=\[: '\[' is not a YAML value")):
+        with pytest.raises(RecipeError, match=f"^--set {message}[^\n]*$"):
+            old_run(str(folder), overrides=[override])
     with pytest.raises(RecipeError, match=r"^no run 'mein' under .*; there are: mine; or give the run's folder$"):
         old_run("mein", root=str(tmp_path))
     (folder / "recipe.yaml").write_text("data: [")

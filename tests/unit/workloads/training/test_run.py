@@ -95,7 +95,9 @@ def test_a_run_whose_tracking_server_is_away_is_sent_later(
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_stopped_run_is_continued(tiny_shards: Path, tmp_path: Path, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_is_continued(
+    tiny_shards: Path, tmp_path: Path, tracker: MemoryTracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipe, folder = started(tiny_shards, tmp_path)
     real = EventLog.write
 
@@ -110,8 +112,9 @@ def test_a_stopped_run_is_continued(tiny_shards: Path, tmp_path: Path, tracker: 
     assert result.bundle is None
     assert not result.outcome.finished
     assert tracker.status == "KILLED"
-    again = train(*old_run(str(folder)))
-    assert again.bundle is not None
+    assert command_line("--resume", str(folder)) == 0
+    assert f"\nbundle: {folder}/bundle\n" in capsys.readouterr().out
+    assert "dev_wer" in load_bundle(folder / BUNDLE).metrics
     assert tracker.status == "FINISHED"
 
 

@@ -73,11 +73,14 @@ def test_top_1_counts_over_the_labelled_clips() -> None:
     ]
     validation = task().score(answers)
     assert (validation.scores["sign"], validation.num_clips, validation.error("sign")) == (pytest.approx(100 / 3), 3, pytest.approx(200 / 3))
+    assert validation.missed == {"sign": ("b", "foreign")}
 
 
 def test_mere_chance_after_the_warm_up_is_told() -> None:
-    chance = Validation(metric="top1", scores={"sign": 14.0}, num_clips=50)
-    assert task().complaints(chance, "sign") == ["the top-1 of sign is 14.0 % after the warm-up, chance is 14.3 %: check the labels and optim.lr"]
+    missed = tuple(f"clip{number}" for number in range(43))
+    chance = Validation(metric="top1", scores={"sign": 14.0}, num_clips=50, missed={"sign": missed})
+    told = "the top-1 of sign is 14.0 % after the warm-up, chance is 14.3 %, wrong in 43 of 50 dev clips (clip0, clip1, clip2, clip3, clip4 and 38 more)"
+    assert task().complaints(chance, "sign") == [f"{told}: check the labels and optim.lr"]
     assert task().complaints(replace(chance, scores={"sign": 40.0}), "sign") == []
     assert task().complaints(replace(chance, num_clips=3), "sign") == []
 
