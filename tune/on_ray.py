@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining
 from ray.tune.search import Searcher
 
@@ -162,7 +162,8 @@ class Telling(tune.Callback):  # type: ignore[misc]
 
 def reason_of(trial: Any) -> str:
     """What a failed trial died of, in a line."""
-    error = trial.get_pickled_error()
+    file = trial.pickled_error_file  # Tune's own: what `get_pickled_error` reads is a copy, which may be on its way still
+    error = cloudpickle.loads(Path(file).read_bytes()) if file and Path(file).is_file() else trial.get_pickled_error()
     cause = getattr(error, "cause", None) or error
     return last_line(cause) if cause is not None else "the trial's process died"
 

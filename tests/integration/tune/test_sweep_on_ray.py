@@ -49,7 +49,7 @@ def test_a_killed_sweep_goes_on(num_workers: int, ray_cluster: HeadNode, store: 
     shards = write_tiny_shards(tmp_path / "shards")
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(FILE), encoding="utf-8")
     small = (
-        "train.epochs=3",
+        "train.epochs=24",  # so many that the first trial is still at it when its driver is killed, on a fast core, too
         "train.batch_size=4",
         f"train.num_workers={num_workers}",
         "validation.warmup_epochs=5",
