@@ -3,7 +3,8 @@
 What lies in the folder decides. Annotation: the corpus's own tables, or `<stem>.train`, `.dev`, `.test` as gzipped pickles. Pictures: the folders of the
 download, or one zip. Keypoints: `<stem>-keypoints.pkl` (name → keypoints), or the pickles of the keypoint release, joined by name; they are held in memory.
 Where there are only the pickles of the keypoint release, they are the corpus (keypoint_release.py). Options: pictures=FOLDER or ZIP, keypoints=FILE or
-FOLDER where they lie elsewhere.
+FOLDER where they lie elsewhere; annotation=NAME reads `<stem>_NAME.train`, .dev and .test: Phoenix-2014T has a `cleaned` one, with umlauts, whose vocabulary
+is `gloss2ids_old.pkl`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from workloads.corpora.picture_store import FolderStore, Key, Store, ZipStore
 from workloads.corpora.recording import Recording
 
 RECORDINGS_PER_PART = 64  # some ten seconds of encoding, which a killed run does again at most
-OPTIONS = ("pictures", "keypoints")
+OPTIONS = ("pictures", "keypoints", "annotation")
+VOCABULARIES = {"cleaned": "gloss2ids_old.pkl"}  # by the name of an annotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,17 @@ def read_sentences(corpus: SentenceCorpus, source: Path | None, options: Mapping
     if source is None or not source.is_dir():
         what = f"corpus {release.corpus} needs --source" if source is None else f"{source}: no such folder; corpus {release.corpus} is read from"
         raise CorpusError(f"{what}{':' if source is None else ''} the folder of its download, or of {release.stem}.train, .dev and .test")
-    pickles = _pickles(release, source)
+    named = options.get("annotation")
+    pickles = _pickles(release, source, named)
+    if named and not (pickles and all(is_gzipped(path) for path in pickles.values())):
+        raise CorpusError(
+            f"{source}: --set annotation={named}: {release.stem}_{named}.train, .dev and .test aren't there, or are no annotation (gzipped pickles)"
+        )
     annotated = _annotated(corpus, source, pickles)
     if annotated is None:
+        others = sorted({path.stem for path in source.iterdir() if path.name.lower().startswith(f"{release.stem}_".lower()) and path.suffix[1:] in SPLITS})
+        if others and not pickles:
+            raise CorpusError(f"{source}: there is only another annotation, {others[0]}: read it with --set annotation={others[0][len(release.stem) + 1 :]}")
         if not any(path.name.lower().startswith(f"{release.stem}.".lower()) for path in source.iterdir()):
             raise CorpusError(
                 f"{source}: neither {corpus.tables} nor {release.stem}.train, .dev, .test are there: give the folder of the download, or of the pickles"
@@ -78,15 +88,15 @@ def read_sentences(corpus: SentenceCorpus, source: Path | None, options: Mapping
         lower_case=release.lower_case,
         fingerprint=text_digest(" ".join([*map(file_digest, [*files, *keypoint_files]), store.stamp if store else ""])),
         parts=tuple(_parts(recordings)),
-        vocabulary=next((path for path in (source / VOCABULARY,) if path.is_file()), None),
+        vocabulary=next((path for path in (source / VOCABULARIES.get(named or "", VOCABULARY),) if path.is_file()), None),
         rejections=tuple(rejections),
     )
 
 
-def _pickles(release: KeypointRelease, folder: Path) -> dict[str, Path]:
-    """Split → its pickle, whatever the case of its name; empty unless all are there."""
-    present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
-    found = {split: present.get(f"{release.stem}.{split}".lower()) for split in SPLITS}
+def _pickles(release: KeypointRelease, folder: Path, named: str | None = None) -> dict[str, Path]:
+    """Split → its pickle, whatever the case of its name; empty unless all are there. named: of which annotation, None of the corpus's own."""
+    present, stem = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}, f"{release.stem}_{named}" if named else release.stem
+    found = {split: present.get(f"{stem}.{split}".lower()) for split in SPLITS}
     return {split: path.resolve() for split, path in found.items() if path} if all(found.values()) else {}
 
 

@@ -139,6 +139,27 @@ def test_zip_and_pickles(tmp_path: Path, corpus: str) -> None:
         assert np.array_equal(recording.keypoints, keypoints(NUM_FRAMES, number))
 
 
+def test_the_cleaned_annotation_has_a_vocabulary_of_its_own(tmp_path: Path) -> None:
+    """Phoenix-2014T's two variants must not be mixed."""
+    write_republished("phoenix2014t", tmp_path)
+    for split in SPLITS:
+        samples = pickle.loads(gzip.decompress((tmp_path / f"phoenix-2014t.{split}").read_bytes()))
+        cleaned = [{**sample, "gloss": "FÜNFZEHN"} for sample in samples]
+        (tmp_path / f"phoenix-2014t_cleaned.{split}").write_bytes(gzip.compress(pickle.dumps(cleaned)))
+    for name in ("gloss2ids.pkl", "gloss2ids_old.pkl"):
+        (tmp_path / name).touch()
+    for options, gloss, vocabulary in (({}, "HAUS", "gloss2ids.pkl"), ({"annotation": "cleaned"}, "FÜNFZEHN", "gloss2ids_old.pkl")):
+        corpus = CORPORA["phoenix2014t"](tmp_path, options)
+        assert corpus.vocabulary == tmp_path / vocabulary
+        assert {recording.glosses[0] for recording in corpus.recordings() if isinstance(recording, Recording) and recording.glosses} == {gloss}
+    with pytest.raises(CorpusError, match=r"annotation=old: Phoenix-2014T_old\.train, \.dev and \.test aren't there"):
+        read("phoenix2014t", tmp_path, {"annotation": "old"})
+    for split in SPLITS:
+        (tmp_path / f"phoenix-2014t.{split}").unlink()
+    with pytest.raises(CorpusError, match=r"there is only another annotation, phoenix-2014t_cleaned: read it with --set annotation=cleaned"):
+        read("phoenix2014t", tmp_path)
+
+
 def test_keypoints_join_the_download_by_name(tmp_path: Path) -> None:
     """From the pickle of one repository, and from the pickles of the other."""
     download = write_download("phoenix2014t", tmp_path / "download")
