@@ -51,8 +51,8 @@ class Slurm:
     hosts: Lab
     folder: Path
 
-    def call(self, *command: str, **variables: str) -> str:
-        return self.hosts.head.call(*command, SLURM_CONF=str(self.folder / "slurm.conf"), **variables)
+    def call(self, *command: str, timeout: float = 60, **variables: str) -> str:
+        return self.hosts.head.call(*command, timeout=timeout, SLURM_CONF=str(self.folder / "slurm.conf"), **variables)
 
     def submit(self, submitted: Path, *command: str, **variables: str) -> int:
         """The number of a job that is submitted from a folder."""

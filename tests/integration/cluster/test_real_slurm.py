@@ -84,9 +84,18 @@ def test_the_time_limit_brings_the_notice(tmp_path: Path, record: Record) -> Non
         assert kept > 0
         follow.until(lambda: made.job(job)["Restarts"] == "1", 60)
         follow.until(lambda: reached(run) > kept, 240)
+        assert "0 failed" in diagnosed(made, job, submitted, follow.log().rpartition("\nJOB ")[2].split()[5])
         made.call("scancel", str(job))
         follow.until(lambda: made.job(job)["JobState"] == "CANCELLED", 120)
         assert [(event["step"], event["steps_lost"]) for event in told(run, "resumed")] == [(kept, 0)]
+
+
+def diagnosed(made: Slurm, job: int, submitted: Path, address: str) -> str:
+    """What the doctor says inside the running job, as slurm/README.md has it."""
+    token = "RAY_AUTH_TOKEN_PATH=$PWD/.ray_token_$SLURM_JOB_ID"
+    script = f"set -a; . ${{SIGNRAY_SITE:-cluster/site.env}}; {token}; set +a; RAY_ADDRESS={address} python -m cluster.doctor"
+    step = ("srun", "--overlap", f"--jobid={job}", f"--chdir={submitted}", "-N1", "-n1", "bash", "-c", f"{script} || true")
+    return made.call(*step, timeout=120)
 
 
 class Followed:
