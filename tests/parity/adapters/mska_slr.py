@@ -74,8 +74,9 @@ def _head_options(head: Record) -> HeadOptions:
 
 
 def distilled(case: Case) -> bool:
-    """Whether the recognition loss holds the KL terms: configurations without them lack the key, cases may say false (mska.md, section 5)."""
-    return bool(case.config.get("cross_distillation"))
+    """Whether the recognition loss holds the KL terms (mska.md, section 5): as the configuration says; where it says nothing, if such are expected."""
+    said = case.config.get("cross_distillation")
+    return any("distill" in name for name in case["losses"]) if said is None else bool(said)
 
 
 def make_inputs(case: Case) -> dict[str, Tensor]:
