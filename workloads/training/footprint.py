@@ -134,6 +134,8 @@ def _candidates(plan: Plan) -> Iterator[Plan]:
     while workers * 2 <= MAX_WORKERS:
         workers *= 2
         yield from (replace(each, num_workers=workers, zero_stage=stage) for each in smaller for stage in (plan.zero_stage, 2))
+    if not plan.on_gpu:  # the smallest that there is
+        yield from (replace(each, num_workers=MAX_WORKERS, zero_stage=2, shuffle_pool=each.batch_size) for each in smaller)
 
 
 def _accumulation(plan: Plan, batch_size: int) -> int:

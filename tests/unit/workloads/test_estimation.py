@@ -193,7 +193,8 @@ def test_evaluation_warns_of_another_estimator(bundle: Bundle, film: Path, pose_
     shards = filmed_shards(tmp_path, film, "--pose", pose_file)
     extractor = pose_estimator(pose_file).extractor
     evaluate(bundle, shards, "test")
-    assert capsys.readouterr().err.startswith(f"warning: {shards.path}: keypoints by {extractor}, and the network learned from keypoints whose estimator")
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith(f"warning: {shards.path}: keypoints by {extractor}, and the network learned from keypoints whose estimator")
     evaluate(save_tiny_bundle(tmp_path / "same", corpus=CorpusCard(name="synthetic", extractors=(extractor,))), shards, "test")
     assert capsys.readouterr().err == ""
 
