@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-from importlib import import_module
 
 import torch
 
@@ -35,10 +34,8 @@ def held(stage: int) -> tuple[int, int]:
 
 
 def main() -> None:
-    """A line of JSON, values and bytes, for each stage; each in a child of this process, which has loaded what takes seconds and begun nothing."""
+    """A line of JSON, values and bytes, for each stage; each in a child of this process, which has loaded torch and begun nothing."""
     set_defaults()
-    for module in ("deepspeed.runtime.engine", "deepspeed.runtime.zero.stage3", "torch._dynamo"):  # which an engine and its first step load
-        import_module(module)
     for stage in range(4):
         child = os.fork()
         if not child:
