@@ -75,7 +75,7 @@ def read_sentences(corpus: SentenceCorpus, source: Path | None, options: Mapping
         return read_release(release, source, {})
     sentences, files = annotated
     store = _store(corpus, source, options)
-    keypoints, keypoint_files = _keypoints(corpus, source, pickles, options)
+    keypoints, keypoint_files = _keypoints(corpus, source, options)
     if store is None and not keypoint_files:
         raise CorpusError(
             f"{source}: has annotation, and neither pictures ({', '.join(corpus.picture_folders)} or a .zip) nor {release.stem}-keypoints.pkl: "
@@ -128,9 +128,9 @@ def _store(corpus: SentenceCorpus, source: Path, options: Mapping[str, str]) -> 
     return ZipStore(zips[0], corpus.key, fps) if zips else None
 
 
-def _keypoints(corpus: SentenceCorpus, source: Path, pickles: Mapping[str, Path], options: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[Path]]:
+def _keypoints(corpus: SentenceCorpus, source: Path, options: Mapping[str, str]) -> tuple[dict[str, np.ndarray], list[Path]]:
     """Keypoints by the recordings' identities, and the files that they are from."""
-    files = _keypoint_files(corpus.release, source, pickles, options)
+    files = _keypoint_files(corpus.release, source, options)
     found: dict[str, np.ndarray] = {}
     for path in files:
         samples = load_pickle(path)
@@ -143,7 +143,7 @@ def _keypoints(corpus: SentenceCorpus, source: Path, pickles: Mapping[str, Path]
     return found, files
 
 
-def _keypoint_files(release: KeypointRelease, source: Path, pickles: Mapping[str, Path], options: Mapping[str, str]) -> list[Path]:
+def _keypoint_files(release: KeypointRelease, source: Path, options: Mapping[str, str]) -> list[Path]:
     if "keypoints" in options:
         given = Path(options["keypoints"])
         files = list(_pickles(release, given).values()) if given.is_dir() else [given] if given.is_file() else []
@@ -153,7 +153,7 @@ def _keypoint_files(release: KeypointRelease, source: Path, pickles: Mapping[str
     one = next((path for path in sorted(source.iterdir()) if path.name.lower() == f"{release.stem}-keypoints.pkl".lower()), None)
     if one is not None:
         return [one]
-    return [path for path in pickles.values() if not is_gzipped(path)]
+    return [path for path in _pickles(release, source).values() if not is_gzipped(path)]
 
 
 def _recordings(

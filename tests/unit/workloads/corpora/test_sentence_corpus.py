@@ -160,6 +160,19 @@ def test_the_cleaned_annotation_has_a_vocabulary_of_its_own(tmp_path: Path) -> N
         read("phoenix2014t", tmp_path)
 
 
+def test_keypoints_of_the_release_join_the_cleaned_annotation(tmp_path: Path) -> None:
+    write_republished("phoenix2014t", tmp_path)
+    (tmp_path / "phoenix-2014t-keypoints.pkl").unlink()
+    names = [PUBLISHED_NAMES["phoenix2014t"].format(split=split, name=NAMES["phoenix2014t"].format(number)) for number, split in enumerate(SPLITS)]
+    samples = {name: {"name": name, "keypoint": torch.from_numpy(keypoints(NUM_FRAMES))} for name in names}
+    for split in SPLITS:
+        (tmp_path / f"phoenix-2014t.{split}").rename(tmp_path / f"phoenix-2014t_cleaned.{split}")
+        (tmp_path / f"Phoenix-2014T.{split}").write_bytes(pickle.dumps(samples))
+    recordings, rejections = read("phoenix2014t", tmp_path, {"annotation": "cleaned"})
+    assert rejections == []
+    assert [len(entry.keypoints) for entry in recordings if entry.keypoints is not None] == [NUM_FRAMES] * 3
+
+
 def test_keypoints_join_the_download_by_name(tmp_path: Path) -> None:
     """From the pickle of one repository, and from the pickles of the other."""
     download = write_download("phoenix2014t", tmp_path / "download")
