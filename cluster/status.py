@@ -30,7 +30,7 @@ from cluster.storage import Place, location
 State = Literal["training", "silent", "stopped", "failed", "ended", "not begun"]
 WELL: tuple[State, ...] = ("training", "ended", "not begun")
 SILENT_S = 900.0  # without an event, while somebody holds the run: longer than a validation should take
-NODES_COME_S = 1800.0  # that a run which hasn't begun waits for nodes (workloads/training/workers.py)
+NODES_COME_S = 1800.0  # that a run waits for the nodes of a cluster: clouds take minutes to bring one up
 JUST_NOW_S = 60.0
 WINDOW = 50  # steps whose speed counts
 NEWS = 3  # messages that are shown

@@ -15,7 +15,7 @@ import argparse
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -54,14 +54,13 @@ from workloads.shard_writer import (
     write_rejections,
 )
 from workloads.shards import CORPUS_FILE, FORMAT, CorpusFile, ShardSet, corpus_checksum, read_corpus_file
-from workloads.space import check_space
+from workloads.space import Notify, check_space
 from workloads.validation import ClipFacts, class_labels, report_table, split_counts, validation_report, warnings
 
 BUILT = "built from the train split"
 NUMBERED = "class ids, for want of a class list"
 SPECIALS_ONLY = "specials only: no training recording has glosses"
 REWRITE = "choose another --out, or rewrite them with --force"
-Notify = Callable[[str], None]
 Finished = tuple[int, PartSummary]
 LITTLE_WORK_BYTES = 512 << 20  # starting a private Ray costs about as long as this much takes to write
 

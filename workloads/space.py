@@ -21,12 +21,13 @@ from workloads.corpora.recording import Recording
 from workloads.frame_encoding import FrameOptions, chosen_frames, encode_clip
 from workloads.shard_writer import STAGING
 
+Notify = Callable[[str], None]
 TRIED_PARTS = 6  # spread over the corpus; of each the first recording is tried
 TRIED_FRAMES = 24  # of each, neighbours, so that a video encoding shows what it saves
 MARGIN = 1.2
 
 
-def check_space(out: Location, parts: Sequence[Part], frames: FrameOptions | None, notify: Callable[[str], None]) -> int:
+def check_space(out: Location, parts: Sequence[Part], frames: FrameOptions | None, notify: Notify) -> int:
     """Bytes that the shards of these parts will take, by encoding some frames of a few recordings; one line for `notify` says so.
 
     Raises ShardError where they don't fit into what is free beside `out` and what `out` holds already; nobody knows how much room a store has.

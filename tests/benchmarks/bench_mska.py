@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -64,22 +65,22 @@ def as_trained(bench: Bench) -> Figure:
     assert isinstance(recipe.network, MskaOptions)
     torch.manual_seed(0)
     network = Mska(recipe.network, len(task.classes)).train()
-    ways = {"ours": (network, recipe.data.bucket_batches), "published": (naive_twin(network), 1)}
+    ordered = EpochBatches(
+        source=clips,
+        inputs=recipe.inputs,
+        task=task,
+        batch_size=recipe.train.batch_size,
+        pool_size=recipe.data.shuffle_pool,
+        bucket_batches=recipe.data.bucket_batches,
+        seed=recipe.seed,
+        rank=0,
+    )
+    ways = {"ours": (network, ordered), "published": (naive_twin(network), replace(ordered, bucket_batches=1))}
     optimizers = {way: adam(trained) for way, (trained, _) in ways.items()}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     frames: dict[str, list[int]] = {way: [] for way in ways}
     for epoch in range(rounds + 1):
-        for way, (trained, bucket_batches) in ways.items():
-            batches = EpochBatches(
-                source=clips,
-                inputs=recipe.inputs,
-                task=task,
-                batch_size=recipe.train.batch_size,
-                pool_size=recipe.data.shuffle_pool,
-                bucket_batches=bucket_batches,
-                seed=recipe.seed,
-                rank=0,
-            )
+        for way, (trained, batches) in ways.items():
             chosen = list(islice(batches.epoch(epoch), steps))
             taken = sum(cpu_seconds(partial(trained_on, trained, optimizers[way], network.output_lengths, batch)) for batch in chosen)
             if epoch:  # the first round fills caches and memory
@@ -103,9 +104,7 @@ def trained_on(network: nn.Module, optimizer: torch.optim.Optimizer, steps_of: C
     else:
         counts = steps_of(batch.lengths)
         heads = Heads(logits=network(keypoints.permute(0, 3, 1, 2), counts), lengths=counts)
-    optimizer.zero_grad()
-    torch.stack(list(recognition_losses(heads, batch.targets, batch.target_lengths).values())).sum().backward()
-    optimizer.step()
+    learn(optimizer, heads, batch.targets, batch.target_lengths)
 
 
 def step_times(name: str, options: MskaOptions, num_clips: int, num_frames: int, rounds: int) -> list[Figure]:
@@ -153,11 +152,16 @@ def training_step(network: nn.Module, answer: Callable[[], Heads]) -> Step:
         heads = answer()
         clips = len(heads.lengths)
         targets: Tensor = torch.full((clips, 2), 4) + torch.arange(2)
-        optimizer.zero_grad()
-        torch.stack(list(recognition_losses(heads, targets, torch.full((clips,), 2)).values())).sum().backward()
-        optimizer.step()
+        learn(optimizer, heads, targets, torch.full((clips,), 2))
 
     return step
+
+
+def learn(optimizer: torch.optim.Optimizer, heads: Heads, targets: Tensor, target_lengths: Tensor) -> None:
+    """From an answer to the next weights."""
+    optimizer.zero_grad()
+    torch.stack(list(recognition_losses(heads, targets, target_lengths).values())).sum().backward()
+    optimizer.step()
 
 
 def adam(network: nn.Module) -> torch.optim.Optimizer:

@@ -15,6 +15,7 @@ from typing import Any
 from cluster.environment import quiet_logging, quiet_ray_data
 from cluster.logs import log_as
 from cluster.ray_cluster import ClusterInfo, connect, default_num_cpus
+from cluster.status import NODES_COME_S
 from models.errors import RecipeError, ShardError, TrainingError
 from models.inputs.inputs import Modality
 from workloads.recipe import Recipe, parse_recipe
@@ -26,7 +27,6 @@ from workloads.training.loop import Outcome, Setting, run_training
 from workloads.training.session import LocalSession, RaySession
 from workloads.training.shares import files_of_share
 
-NODES_COME_S = 1800.0  # that a run waits for the nodes of a cluster: clouds take minutes to bring one up
 RESIZE_S = 10.0  # between looks for workers that an elastic run could have more of
 FAILURES = "failures.log"  # tracebacks of workers, in the run's folder
 

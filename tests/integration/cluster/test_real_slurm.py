@@ -28,11 +28,8 @@ SHORT = ("--nodes=1", "--cpus-per-task=3", "--time=6", "--signal=B:USR1@150", *S
 
 
 def test_notice_requeue_resume_and_the_jobs_record(tmp_path: Path, record: Record) -> None:
-    shards, submitted, shared = write_tiny_shards(tmp_path / "shards"), submit_folder(tmp_path / "checkout"), tmp_path / "shared"
-    shared.mkdir()
-    run = shared / "runs" / "night"
+    shards, submitted, run, settings = night(tmp_path)
     arguments = values(shards, f"train.epochs={EPOCHS}", "train.num_workers=2", "optim.schedule=constant", "validation.every_epochs=10")
-    settings = {"SIGNRAY_SHARED": str(shared), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     with lab(tmp_path / "lab", 2, **settings) as hosts, slurm(hosts, cpus=2) as made:
         began = time.monotonic()
         job = made.submit(submitted, *TWO_NODES, "night", *arguments, SIGNRAY_STORE="150000000")
@@ -68,11 +65,8 @@ def test_notice_requeue_resume_and_the_jobs_record(tmp_path: Path, record: Recor
 
 def test_the_time_limit_brings_the_notice(tmp_path: Path, record: Record) -> None:
     """Nobody but Slurm's clock ends the first attempt; the second goes on from its checkpoint."""
-    shards, submitted, shared = write_tiny_shards(tmp_path / "shards"), submit_folder(tmp_path / "checkout"), tmp_path / "shared"
-    shared.mkdir()
-    run = shared / "runs" / "night"
+    shards, submitted, run, settings = night(tmp_path)
     arguments = values(shards, "train.epochs=2000", "validation.every_epochs=2000")
-    settings = {"SIGNRAY_SHARED": str(shared), "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     with lab(tmp_path / "lab", 1, **settings) as hosts, slurm(hosts, cpus=3) as made:
         job = made.submit(submitted, *SHORT, "night", *arguments, SIGNRAY_STORE="150000000")
         follow = Followed(made, job, submitted)
@@ -88,6 +82,14 @@ def test_the_time_limit_brings_the_notice(tmp_path: Path, record: Record) -> Non
         made.call("scancel", str(job))
         follow.until(lambda: made.job(job)["JobState"] == "CANCELLED", 120)
         assert [(event["step"], event["steps_lost"]) for event in told(run, "resumed")] == [(kept, 0)]
+
+
+def night(folder: Path) -> tuple[Path, Path, Path, dict[str, str]]:
+    """Shards, the folder from which is submitted, the run's, and the site's settings."""
+    shared = folder / "shared"
+    shared.mkdir()
+    settings = {"SIGNRAY_SHARED": str(shared), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    return write_tiny_shards(folder / "shards"), submit_folder(folder / "checkout"), shared / "runs" / "night", settings
 
 
 def diagnosed(made: Slurm, job: int, submitted: Path, address: str) -> str:
